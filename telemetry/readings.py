@@ -1,0 +1,87 @@
+"""What devices said: readings, and the uploads that carry them from an agent to the cloud."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+import msgspec
+
+from telemetry.quality import Quality
+
+DeviceId = NewType("DeviceId", str)
+AgentId = NewType("AgentId", str)
+MetricName = NewType("MetricName", str)
+
+UPLOAD_VERSION = 1
+MAX_UPLOAD_BYTES = 256 * 1024
+"""An agent splits what would be larger; the cloud quarantines what is larger."""
+
+
+class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one device said at one moment: one sample per metric.
+
+    ``time`` is UTC milliseconds, taken when the answer arrived.  ``values`` holds canonical metrics
+    in the unit of the device's class; ``None`` means that nothing was received and is not zero.
+    ``quality`` names only the samples that are not :attr:`Quality.GOOD`.  ``attributes`` are texts
+    of the device (serial number, firmware): no samples, not counted.
+    """
+
+    device: DeviceId
+    time: int
+    values: dict[MetricName, float | None]
+    quality: dict[MetricName, Quality] = {}
+    attributes: dict[str, str] = {}
+
+    @property
+    def sample_count(self) -> int:
+        """Samples in this reading: one per metric, with or without a value."""
+        return len(self.values)
+
+
+class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Samples that were read and then lost, and why: loss is never silent."""
+
+    cause: str  # "outbox_full", "outbox_corrupt", "disk_full"
+    samples: int
+    start: int  # UTC ms of the oldest lost message
+    end: int  # UTC ms of the newest
+
+
+class Upload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one agent sends in one message.
+
+    ``(agent, boot, seq)`` identifies it for ever: ``boot`` names the outbox it was kept in and
+    ``seq`` counts from 1 in that outbox.
+    """
+
+    agent: AgentId
+    boot: str
+    seq: int
+    sent: int
+    readings: tuple[Reading, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    v: int = UPLOAD_VERSION
+
+    @property
+    def sample_count(self) -> int:
+        """Samples in all readings."""
+        return sum(reading.sample_count for reading in self.readings)
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """What a consumer's database has committed: closed ranges ``[first, last]`` of one boot."""
+
+    boot: str
+    ranges: tuple[tuple[int, int], ...]
+    v: int = 1
+
+
+class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Retained birth of an agent, and its last will (``online`` false)."""
+
+    agent: AgentId
+    online: bool
+    boot: str
+    since: int
+    version: str = ""
+    v: int = 1

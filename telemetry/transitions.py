@@ -1,0 +1,93 @@
+"""An alarm began, changed or ended: what rules say and the alarm feed carries."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+from telemetry.readings import DeviceId, MetricName
+from telemetry.severity import Severity
+from telemetry.text import Text
+
+AlarmId = NewType("AlarmId", str)
+RuleId = NewType("RuleId", str)
+
+
+class Change(StrEnum):
+    """What happened to the alarm."""
+
+    BEGAN = "began"
+    WORSENED = "worsened"
+    EASED = "eased"
+    ENDED = "ended"
+
+
+class Category(StrEnum):
+    """What kind of event an alarm tells of; receivers must keep them apart (GB/T 26875 practice)."""
+
+    FIRE = "fire"
+    WARNING = "warning"
+    FAULT = "fault"
+    MAINTENANCE = "maintenance"
+    TEST = "test"
+    TAMPER = "tamper"
+
+
+class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One change of one alarm, complete enough to act on without asking anyone.
+
+    ``time`` is when the condition came true in the device's own time, ``judged`` when the engine
+    said so (both UTC ms).  ``value`` and ``limit`` are in ``unit``; both are None where no number
+    applies (no data).  ``retrospective`` marks what was found in late data: it pages no one.
+    """
+
+    id: str
+    alarm: AlarmId
+    change: Change
+    device: DeviceId
+    device_class: str
+    rule: RuleId
+    metric: MetricName
+    severity: Severity
+    category: Category
+    title: Text
+    time: int
+    judged: int
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    retrospective: bool = False
+
+
+def alarm_id(device: str, rule: str, began_ms: int) -> AlarmId:
+    """Return the id that edge and cloud both give this occurrence, whoever sees it first.
+
+    >>> alarm_id("chg-001", "ev_charger.overheat", 1764000000000)
+    '38e0a3bd9ef9bb2f'
+    """
+    seed = f"{device}\0{rule}\0{began_ms}".encode()
+    return AlarmId(hashlib.blake2b(seed, digest_size=8).hexdigest())
+
+
+def transition_id(alarm: AlarmId, ordinal: int) -> str:
+    """Return the id of the alarm's nth transition, counting ``began`` as 0."""
+    return f"{alarm}-{ordinal}"
+
+
+class AlarmMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of the alarm feed.
+
+    With ``seq`` ≥ 1 it is news, to be acknowledged by ``(boot, seq)``.  With ``seq`` 0 it re-asserts
+    an alarm that stands, with its latest transition, so that a consumer that lost its memory is
+    whole again within a minute; it is not acknowledged.
+    """
+
+    producer: str
+    boot: str
+    seq: int
+    sent: int
+    transition: Transition
+    v: int = 1
