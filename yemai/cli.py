@@ -15,7 +15,10 @@ from yemai import __version__
 from yemai.words import say
 
 app = typer.Typer(
-    help=say("叶脉：从街头的寄存器到指挥中心的告警。", "Yemai: from a register on the street to an alarm in the command centre."),
+    help=say(
+        "叶脉：从街头的寄存器到指挥中心的告警。",
+        "Yemai: from a register on the street to an alarm in the command centre.",
+    ),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -29,7 +32,9 @@ demo = typer.Typer(
 app.add_typer(demo, name="demo")
 
 DataFolder = Annotated[Path, typer.Option("--data", help=say("数据目录", "where the demo keeps its data"))]
-ConfigFile = Annotated[Path, typer.Option("--config", help=say("配置文件 (TOML)", "configuration file (TOML)"))]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", help=say("配置文件 (TOML)", "configuration file (TOML)"))
+]
 
 
 @demo.callback()
@@ -39,10 +44,15 @@ def demo_main(
     port: Annotated[int, typer.Option(help=say("页面端口", "port of the page"))] = 8686,
     seed: Annotated[int, typer.Option(help=say("模拟世界的种子", "seed of the simulated world"))] = 7,
     check: Annotated[
-        bool, typer.Option("--check", help=say("无界面运行并核对全部计数", "run headless and prove the count"))
+        bool,
+        typer.Option("--check", help=say("无界面运行并核对全部计数", "run headless and prove the count")),
     ] = False,
-    duration: Annotated[float, typer.Option("--for", help=say("核对时长 (秒)", "seconds to check for"))] = 60.0,
-    json: Annotated[bool, typer.Option("--json", help=say("结果为一个 JSON 对象", "print one JSON object"))] = False,
+    duration: Annotated[
+        float, typer.Option("--for", help=say("核对时长 (秒)", "seconds to check for"))
+    ] = 60.0,
+    json: Annotated[
+        bool, typer.Option("--json", help=say("结果为一个 JSON 对象", "print one JSON object"))
+    ] = False,
 ) -> None:
     """Start it; Ctrl-C stops it, and the next start goes on with the same data."""
     if context.invoked_subcommand is not None:
@@ -50,13 +60,17 @@ def demo_main(
     from yemai.demo import app as demo_app  # noqa: PLC0415 - loads every part; `yemai --help` should not
 
     if check:
-        raise typer.Exit(asyncio.run(demo_app.check(data, port=port, seed=seed, duration_s=duration, as_json=json)))
+        raise typer.Exit(
+            asyncio.run(demo_app.check(data, port=port, seed=seed, duration_s=duration, as_json=json))
+        )
     raise typer.Exit(asyncio.run(demo_app.run(data, port=port, seed=seed)))
 
 
-@demo.command()
+@demo.command(help=say("让运行中的演示发生一件事。", "Make something happen in the running demo."))
 def scenario(
-    name: Annotated[str | None, typer.Argument(help=say("情景名；省略则列出", "its name; omit to list them"))] = None,
+    name: Annotated[
+        str | None, typer.Argument(help=say("情景名；省略则列出", "its name; omit to list them"))
+    ] = None,
     data: DataFolder = Path("demo-data"),
 ) -> None:
     """Make something happen in the running demo."""
@@ -65,25 +79,25 @@ def scenario(
     raise typer.Exit(asyncio.run(demo_app.play(data, name)))
 
 
-@app.command()
+@app.command(help=say("运行边缘代理。", "Run an edge agent."))
 def edge(config: ConfigFile) -> None:
     """Run an edge agent."""
     _run_module("edge_agent", config)
 
 
-@app.command()
+@app.command(help=say("运行云端接入。", "Run the cloud ingest."))
 def ingest(config: ConfigFile) -> None:
     """Run the cloud ingest."""
     _run_module("cloud_ingest", config)
 
 
-@app.command()
+@app.command(help=say("运行指挥中心。", "Run the command centre."))
 def center(config: ConfigFile) -> None:
     """Run the command centre."""
     _run_module("command_center", config)
 
 
-@app.command()
+@app.command(help=say("打印版本号。", "Print the version."))
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

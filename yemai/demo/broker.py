@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import shutil
 import sys
 from typing import TYPE_CHECKING
+
+import aiomqtt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,10 +45,9 @@ def broker_command(folder: Path, port: int) -> list[str]:
 
 
 async def answers(port: int) -> bool:
-    """Return whether something accepts connections on 127.0.0.1:``port``."""
+    """Return whether an MQTT broker accepts a client on 127.0.0.1:``port``."""
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
+        async with aiomqtt.Client("127.0.0.1", port, timeout=2):
+            return True
+    except aiomqtt.MqttError:
         return False
-    writer.close()
-    return True

@@ -144,7 +144,11 @@ class Supervisor:
                 code = await self._run(running, log)
                 self._on_exit(running.service.name, code)
                 if running.released.is_set():
-                    delay = _FIRST_RESTART_S if clock() - started > _STEADY_S else min(delay * 2, _LONGEST_RESTART_S)
+                    delay = (
+                        _FIRST_RESTART_S
+                        if clock() - started > _STEADY_S
+                        else min(delay * 2, _LONGEST_RESTART_S)
+                    )
                     await asyncio.sleep(delay)
 
     async def _run(self, running: _Running, log: IO[bytes]) -> int:

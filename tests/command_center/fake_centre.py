@@ -1,0 +1,384 @@
+"""A command centre with an invented district: the page's HTTP seam over generated data, steered by a test.
+
+By hand: ``python tests/command_center/fake_centre.py --port 8090 --alarms 8 --devices 60``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+WEB = Path(__file__).parents[2] / "command_center" / "web"
+CSP = "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'"
+LEVELS = {"red": "I", "orange": "II", "yellow": "III", "blue": "IV"}
+Json = dict[str, Any]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def text(zh: str, en: str) -> Json:
+    return {"zh": zh, "en": en}
+
+
+def gauge(unit: str, zh: str, en: str) -> Json:
+    return {"unit": unit, "kind": "gauge", "label": text(zh, en), "states": {}, "bits": {}}
+
+
+def state(zh: str, en: str, *words: Json) -> Json:
+    return {"unit": "", "kind": "state", "label": text(zh, en), "states": {str(n): w for n, w in enumerate(words)}, "bits": {}}
+
+
+CLASSES: Json = {
+    "ev_charger": {
+        "label": text("电动汽车充电桩", "EV charger"),
+        "metrics": {
+            "voltage_l1": gauge("V", "L1 相电压", "Voltage L1"),
+            "current_l1": gauge("A", "L1 相电流", "Current L1"),
+            "active_power": gauge("W", "有功功率", "Active power"),
+            "import_energy": gauge("kWh", "累计电量", "Energy"),
+            "temperature": gauge("degC", "温度", "Temperature"),
+            "vehicle_state": state("车辆状态", "Vehicle state", text("未连接", "No vehicle"), text("已连接", "Connected"), text("充电中", "Charging")),
+        },
+    },
+    "smoke_detector": {
+        "label": text("烟雾探测器", "Smoke detector"),
+        "metrics": {
+            "smoke_alarm": state("烟雾报警", "Smoke alarm", text("正常", "Normal"), text("报警", "Alarm")),
+            "fault": state("故障", "Fault", text("无", "None"), text("有", "Fault")),
+        },
+    },
+    "manhole_cover": {
+        "label": text("智能井盖", "Manhole cover"),
+        "metrics": {
+            "cover_state": state("井盖状态", "Cover", text("关闭", "Closed"), text("移位", "Moved")),
+            "tilt": gauge("deg", "倾角", "Tilt"),
+            "water_distance": gauge("mm", "水面距离", "Distance to water"),
+            "battery": gauge("%", "电量", "Battery"),
+        },
+    },
+    "air_monitor": {
+        "label": text("空气质量监测仪", "Air monitor"),
+        "metrics": {
+            "pm2_5": gauge("ug/m3", "PM2.5", "PM2.5"),
+            "pm10": gauge("ug/m3", "PM10", "PM10"),
+            "co2": gauge("ppm", "二氧化碳", "Carbon dioxide"),
+        },
+    },
+    "electrical_fire_monitor": {
+        "label": text("电气火灾监控探测器", "Electrical fire monitor"),
+        "metrics": {
+            "residual_current": gauge("mA", "剩余电流", "Residual current"),
+            "cable_temperature_1": gauge("degC", "1 路线缆温度", "Cable temperature 1"),
+            "cable_temperature_2": gauge("degC", "2 路线缆温度", "Cable temperature 2"),
+        },
+    },
+}
+SITES = [
+    ("kaifaqu", "经济开发区充电站", "Development Zone charging station", "观山路", 0.012, 0.010),
+    ("shihe_bridge", "史河大桥", "Shihe Bridge", "沿河大道", -0.020, 0.004),
+    ("yeji_square", "叶集人民广场", "Yeji People's Square", "民强路", 0.002, -0.002),
+    ("furniture_park", "家居产业园", "Furniture industry park", "兴叶大道", 0.018, -0.010),
+    ("hospital", "叶集区人民医院", "Yeji People's Hospital", "花园路", -0.006, 0.012),
+    ("school", "叶集中学", "Yeji High School", "芮祠路", -0.010, -0.010),
+    ("old_town", "老街片区", "Old town", "明强路", -0.016, -0.004),
+    ("water_works", "第二水厂", "Second waterworks", "滨河路", -0.026, -0.014),
+]
+TITLES = {
+    "ev_charger": ("temperature", "ev_charger.overheat", "warning", text("充电桩过温", "Charger overheats"), 96.4, 95.0, "degC"),
+    "smoke_detector": ("smoke_alarm", "smoke_detector.fire", "fire", text("烟雾报警", "Smoke alarm"), 1.0, 1.0, ""),
+    "manhole_cover": ("water_distance", "manhole_cover.water_high", "warning", text("井下水位过高", "Water high in manhole"), 412.0, 500.0, "mm"),
+    "air_monitor": ("pm2_5", "air_monitor.no_data", "fault", text("设备无数据", "No data from device"), None, None, ""),
+    "electrical_fire_monitor": ("residual_current", "electrical_fire_monitor.residual_current", "fire", text("剩余电流超限", "Residual current too high"), 342.0, 300.0, "mA"),
+}
+NORMAL = {
+    "voltage_l1": 231.4, "current_l1": 15.8, "active_power": 3650.0, "import_energy": 18422.7, "temperature": 41.2, "vehicle_state": 2.0,
+    "smoke_alarm": 0.0, "fault": 0.0, "cover_state": 0.0, "tilt": 1.2, "water_distance": 1840.0, "battery": 87.0,
+    "pm2_5": 38.0, "pm10": 61.0, "co2": 512.0, "residual_current": 61.0, "cable_temperature_1": 32.6, "cable_temperature_2": 31.9,
+}  # fmt: skip
+
+
+def districts(count: int) -> list[Json]:
+    """Devices of the invented district, spread over its sites; beyond 100 they scatter."""
+    kinds = list(CLASSES)
+    rows = []
+    for n in range(count):
+        kind = kinds[n % len(kinds)]
+        site = SITES[(n // len(kinds)) % len(SITES)]
+        spread = 0.0004 * (n // (len(kinds) * len(SITES)) + 1) if count <= 100 else 0.00006 * n / 20
+        angle = n * 2.399963
+        rows.append({
+            "id": f"{kind.split('_')[0][:3]}-{n:03d}",
+            "name": {lang: f"{word}{n + 1:02d}" if lang == "zh" else f"{word} {n + 1:02d}" for lang, word in CLASSES[kind]["label"].items()},
+            "class": kind, "profile": f"example_{kind}", "site": site[0], "agent": f"agent-{n % 6 + 1}",
+            "lon": 115.905 + site[4] + spread * math.cos(angle), "lat": 31.85 + site[5] + spread * math.sin(angle) * 0.85,
+            "owner": "叶集区城市运行中心", "period_s": 2.0, "status": "online",
+        })  # fmt: skip
+    return rows
+
+
+def streets() -> Json:
+    """A plausible grid of streets with a river road."""
+    lines = []
+    for n, (_, zh, en, street, dx, dy) in enumerate(SITES):
+        del zh, en
+        along = [[115.905 + dx + k * 0.004, 31.85 + dy + 0.0012 * math.sin(k + n)] for k in range(-8, 9)]
+        across = [[115.905 + dx + 0.001 * math.sin(k + n), 31.85 + dy + k * 0.0032] for k in range(-7, 8)]
+        lines += [(street, along), ("", across)]
+    return {"type": "FeatureCollection", "features": [
+        {"type": "Feature", "geometry": {"type": "LineString", "coordinates": line}, "properties": {"name": text(name, name)}} for name, line in lines
+    ]}  # fmt: skip
+
+
+class FakeCentre:
+    """Serves the page and its API on a free port from a thread of its own; a context manager."""
+
+    def __init__(self, *, devices: int = 60, alarms: int = 0, port: int = 0, pulse_s: float = 1.0) -> None:
+        self.devices = districts(devices)
+        self.alarms: dict[str, Json] = {}
+        self.seen: list[tuple[str, Json]] = []  # acknowledgements as they were posted
+        self.refusal: tuple[int, Json] | None = None
+        self.silent = False
+        self.away = False
+        self._port = port
+        self._pulse_s = pulse_s
+        self._streams: set[web.StreamResponse] = set()
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fake-centre")
+        self._mute = {self.devices[8]["id"]} if devices > 8 else set()
+        self._dead = {self.devices[13]["id"], self.devices[27]["id"]} if devices > 27 else set()
+        severities = ["red", "orange", "orange", "yellow", "yellow", "blue", "blue", "blue"]
+        for n in range(alarms):
+            alarm = self.make_alarm(n * 7 % devices, severities[n % 8], age_s=(40, 190, 900, 75, 5400, 7300, 200, 90000)[n % 8])
+            if n % 4 == 2:
+                alarm |= {"state": "acknowledged", "acknowledged_by": "王建国", "acknowledged_ms": now_ms() - 60_000, "comment": "已派巡检员到场查看"}
+            if n % 8 == 3:
+                alarm |= {"state": "ended_unacknowledged", "ended_ms": now_ms() - 20_000}
+            self.alarms[alarm["id"]] = alarm
+
+    # -- what a test does -------------------------------------------------
+
+    def make_alarm(self, device: int, severity: str, *, age_s: float = 0) -> Json:
+        """An alarm of the device's class, not yet told to anyone."""
+        row = self.devices[device]
+        metric, rule, category, title, value, limit, unit = TITLES[row["class"]]
+        began = now_ms() - int(age_s * 1000)
+        return {
+            "id": f"{row['id']}-{severity}-{began}", "device": row["id"], "device_name": row["name"], "site": row["site"], "class": row["class"],
+            "rule": rule, "metric": metric, "severity": severity, "level": LEVELS[severity], "category": category, "title": title,
+            "value": value, "limit": limit, "unit": unit, "began_ms": began, "changed_ms": began, "ended_ms": None, "received_ms": began,
+            "state": "unacknowledged", "isa": "unack", "acknowledged_by": None, "acknowledged_ms": None, "comment": None,
+            "retrospective": False, "last_asserted_ms": began,
+        }  # fmt: skip
+
+    def push(self, alarm: Json) -> None:
+        """Tell the page of an alarm as it now stands."""
+        if alarm["state"] == "closed":
+            self.alarms.pop(alarm["id"], None)
+        else:
+            self.alarms[alarm["id"]] = alarm
+        self._call(lambda: self._tell("alarm", alarm))
+
+    def lose(self) -> None:
+        """End every stream and refuse new requests until :meth:`mend`."""
+        self.away = True
+
+        async def cut() -> None:
+            for stream in list(self._streams):
+                if stream._req is not None and stream._req.transport is not None:
+                    stream._req.transport.abort()
+
+        asyncio.run_coroutine_threadsafe(cut(), self._loop).result(5)
+
+    def mend(self) -> None:
+        """Answer again."""
+        self.away = False
+        self.silent = False
+
+    # -- the server -------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self._port}/"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10), "the fake centre did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the fake centre did not stop"
+
+    def _call(self, act: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(act)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        app = web.Application(middlewares=[self._gate])
+        app.router.add_get("/", self._index)
+        app.router.add_get("/api/overview", self._overview)
+        app.router.add_get("/api/alarms", self._list)
+        app.router.add_post("/api/alarms/{id}/acknowledge", self._acknowledge)
+        app.router.add_get("/api/data/history", self._history)
+        app.router.add_get("/api/stream", self._stream)
+        app.router.add_static("/", WEB)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        self._ready.set()
+        pulse = asyncio.create_task(self._pulse())
+        await self._stop.wait()
+        pulse.cancel()
+        await asyncio.gather(pulse, return_exceptions=True)
+        await runner.cleanup()
+
+    @web.middleware
+    async def _gate(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.away:
+            assert request.transport is not None
+            request.transport.abort()
+            raise web.HTTPServiceUnavailable
+        response: web.StreamResponse = await handler(request)
+        if not response.prepared:
+            response.headers["Content-Security-Policy"] = CSP
+        return response
+
+    async def _index(self, _: web.Request) -> web.StreamResponse:
+        return web.FileResponse(WEB / "index.html")
+
+    def _reading(self, n: int) -> Json | None:
+        row = self.devices[n]
+        if row["id"] in self._dead:
+            return None
+        time_ms = now_ms()
+        metrics = CLASSES[row["class"]]["metrics"]
+        if row["id"] in self._mute:
+            return {"device": row["id"], "time": time_ms, "values": dict.fromkeys(metrics), "quality": dict.fromkeys(metrics, 128)}
+        values = {
+            name: NORMAL[name] if metric["kind"] == "state" else round(NORMAL[name] * (1 + 0.03 * math.sin(time_ms / 9000 + n)), 2)
+            for name, metric in metrics.items()
+        }
+        for alarm in self.alarms.values():
+            if alarm["device"] == row["id"] and alarm["value"] is not None:
+                values[alarm["metric"]] = alarm["value"]
+        return {"device": row["id"], "time": time_ms, "values": values, "quality": {"co2": 64} if row["id"].endswith("3") and "co2" in values else {}}
+
+    async def _overview(self, _: web.Request) -> web.StreamResponse:
+        rows = []
+        for n, row in enumerate(self.devices):
+            reading = self._reading(n) or {"time": now_ms() - 780_000, "values": {}, "quality": {}}
+            rows.append(row | {"last_time": reading["time"], "values": reading["values"], "quality": reading["quality"]})
+        return web.json_response({
+            "title": text("叶集区城市安全运行指挥中心", "Yeji city safety command centre"), "now_ms": now_ms(), "map": {}, "streets": streets(),
+            "sites": [{"id": s[0], "name": text(s[1], s[2]), "street": s[3], "department": "城管局", "lon": 115.905 + s[4], "lat": 31.85 + s[5]} for s in SITES],
+            "devices": rows, "agents": [{"id": f"agent-{n}", "online": n != 5, "since": now_ms() - 3_600_000} for n in range(1, 7)],
+            "alarms": list(self.alarms.values()), "classes": CLASSES,
+        })  # fmt: skip
+
+    async def _list(self, _: web.Request) -> web.StreamResponse:
+        past = [self.make_alarm(n * 3, "yellow", age_s=7200 * (n + 1)) for n in range(5)]
+        for n, alarm in enumerate(past):
+            alarm |= {"state": "closed", "ended_ms": alarm["began_ms"] + 300_000, "acknowledged_by": "李娜", "acknowledged_ms": alarm["began_ms"] + 60_000, "id": f"past-{n}"}
+        return web.json_response([*self.alarms.values(), *past])
+
+    async def _acknowledge(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        key = request.match_info["id"]
+        self.seen.append((key, body))
+        if self.refusal is not None:
+            status, words = self.refusal
+            return web.json_response({"error": words}, status=status)
+        alarm = self.alarms.get(key)
+        if alarm is None:
+            return web.json_response({"error": text("没有这个告警", "no such alarm")}, status=404)
+        alarm = alarm | {"state": "acknowledged", "acknowledged_by": body["name"], "acknowledged_ms": now_ms(), "comment": body["comment"]}
+        self.alarms[key] = alarm
+        self._tell("alarm", alarm)
+        return web.json_response(alarm)
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        begin, end, step = (int(request.query[key]) for key in ("from_ms", "to_ms", "step_ms"))
+        metric = request.query["metric"]
+        base = NORMAL[metric]
+        hot = next((a["value"] for a in self.alarms.values() if a["device"] == request.query["device"] and a["metric"] == metric and a["value"]), None)
+        points: list[list[float | None]] = []
+        for t in range(begin, end, max(step, 2000)):
+            if 0.35 < (t - begin) / (end - begin) < 0.42:
+                continue
+            wave = base * (1 + 0.03 * math.sin(t / 90_000) + 0.006 * math.sin(t / 3000)) if base > 3 else base
+            near = max(0.0, 1 - (end - t) / ((end - begin) * 0.25))
+            points.append([t, round(wave + ((hot - base) * near if hot else 0), 2)])
+        return web.json_response({"device": request.query["device"], "metric": metric, "unit": "", "points": points})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        self._streams.add(response)
+        try:
+            await self._stop.wait()
+        finally:
+            self._streams.discard(response)
+        return response
+
+    async def _write(self, stream: web.StreamResponse, data: bytes) -> None:
+        try:
+            await stream.write(data)
+        except ConnectionError:
+            self._streams.discard(stream)
+
+    def _tell(self, kind: str, body: object) -> None:
+        data = f"event: {kind}\ndata: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
+        for stream in list(self._streams):
+            self._loop.create_task(self._write(stream, data))
+
+    async def _pulse(self) -> None:
+        beat = 0
+        while True:
+            if not self.silent:
+                batch = [reading for n in range(len(self.devices)) if n % 2 == beat % 2 and (reading := self._reading(n))]
+                self._tell("latest", batch[:2000])
+                self._tell("health", {"feed": now_ms() - 4000, "data": now_ms() - 900, "broker": True})
+            beat += 1
+            await asyncio.sleep(self._pulse_s)
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--alarms", type=int, default=8)
+    parser.add_argument("--devices", type=int, default=60)
+    asked = parser.parse_args()
+    with FakeCentre(devices=asked.devices, alarms=asked.alarms, port=asked.port) as centre:
+        print(centre.url)  # noqa: T201 - the address is what the caller wants
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The command-centre page in a real browser, against a fake centre that a test can steer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.command_center.fake_centre import FakeCentre, text
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FLAGS = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+SIZES = {"wall": (3840, 2160), "desk": (1440, 900), "phone": (390, 844)}
+
+
+@dataclass
+class Screen:
+    """One open page, what its console said and whom it asked."""
+
+    page: sync_api.Page
+    complaints: list[str] = field(default_factory=list)
+    origins: set[str] = field(default_factory=set)
+
+    def count(self, selector: str) -> int:
+        return self.page.locator(selector).count()
+
+    def wait_for(self, selector: str, *, ms: int = 8000) -> sync_api.Locator:
+        found = self.page.locator(selector).first
+        found.wait_for(state="visible", timeout=ms)
+        return found
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[sync_api.Playwright]:
+    if not CHROMIUM.exists():
+        reason = f"no browser at {CHROMIUM}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(play: sync_api.Playwright) -> Iterator[sync_api.Browser]:
+    chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    yield chromium
+    chromium.close()
+
+
+@contextmanager
+def opened(browser: sync_api.Browser, centre: FakeCentre, size: str = "desk", query: str = "") -> Iterator[Screen]:
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+    screen = Screen(context.new_page())
+    screen.page.on("console", lambda said: screen.complaints.append(said.text) if said.type in {"error", "warning"} else None)
+    screen.page.on("pageerror", lambda error: screen.complaints.append(str(error)))
+    screen.page.on("request", lambda asked: screen.origins.add("/".join(asked.url.split("/")[:3]) + "/"))
+    screen.page.goto(centre.url + query)
+    screen.wait_for('.page[data-link="live"]')
+    try:
+        yield screen
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def centre() -> Iterator[FakeCentre]:
+    with FakeCentre(alarms=8, pulse_s=0.5) as fake:
+        yield fake
+
+
+@pytest.fixture
+def calm() -> Iterator[FakeCentre]:
+    with FakeCentre(alarms=0, pulse_s=0.5) as fake:
+        yield fake
+
+
+def test_an_alarm_is_on_the_screen_within_two_seconds_of_its_event(browser, calm):
+    with opened(browser, calm) as screen:
+        screen.wait_for(".quiet")
+        alarm = calm.make_alarm(0, "red")
+        calm.push(alarm)
+        screen.wait_for(f'.alarms li[data-alarm="{alarm["id"]}"]', ms=2000)
+        bar = screen.wait_for(".critical .bar", ms=500)
+        assert "充电桩过温" in bar.inner_text()
+        assert "96.4" in bar.inner_text()
+        calm.push(alarm | {"state": "closed", "ended_ms": alarm["began_ms"] + 1000})
+        screen.wait_for(".quiet", ms=2000)
+        assert screen.count(".critical .bar") == 0
+
+
+def test_alarms_stand_by_severity_and_then_the_newest_first(browser, centre):
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms li")
+        shown = screen.page.locator(".alarms li.alarm").evaluate_all("rows => rows.map((row) => row.dataset.alarm)")
+        rank = {"red": 0, "orange": 1, "yellow": 2, "blue": 3}
+        due = sorted(centre.alarms.values(), key=lambda alarm: (rank[alarm["severity"]], -alarm["began_ms"]))
+        assert shown == [alarm["id"] for alarm in due]
+
+
+def test_a_person_acknowledges_by_keyboard_with_name_and_comment_and_the_name_is_remembered(browser, centre):
+    with opened(browser, centre) as screen:
+        row = screen.wait_for(".alarms li.alarm")
+        row.focus()
+        screen.page.keyboard.press("ArrowDown")
+        screen.page.keyboard.press("ArrowUp")
+        screen.page.keyboard.press("a")
+        screen.wait_for("dialog[open]")
+        screen.page.keyboard.press("Enter")
+        assert "请填写姓名" in screen.wait_for("dialog [role=alert]").inner_text()
+        screen.page.fill("dialog input", "赵敏")
+        screen.page.fill("dialog textarea", "已通知消防站")
+        screen.page.click("dialog button[type=submit]")
+        screen.wait_for(".alarms li.red.acknowledged")
+        screen.page.wait_for_function("!document.querySelector('dialog[open]')")
+        [(alarm, body)] = centre.seen
+        assert alarm == row.get_attribute("data-alarm")
+        assert body == {"name": "赵敏", "comment": "已通知消防站"}
+        assert "赵敏" in screen.wait_for(".alarms li.red .who").inner_text()
+        screen.page.locator(".alarms li .ack").first.click()
+        assert screen.page.input_value("dialog input") == "赵敏"
+
+
+def test_a_refused_acknowledgement_says_why_and_keeps_the_dialog(browser, centre):
+    centre.refusal = (409, text("该告警已由王建国确认", "already acknowledged by Wang Jianguo"))
+    with opened(browser, centre, query="?lang=en") as screen:
+        screen.wait_for(".bar .ack").click()
+        screen.page.fill("dialog input", "Zhao Min")
+        screen.page.click("dialog button[type=submit]")
+        screen.page.wait_for_function("document.querySelector('dialog [role=alert]').textContent.includes('already acknowledged by')")
+        assert screen.count("dialog[open]") == 1
+
+
+def test_a_cut_stream_shows_a_banner_with_its_time_and_heals_by_itself(browser, centre):
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms li")
+        began = time.monotonic()
+        centre.lose()
+        banner = screen.wait_for(".banner.lost", ms=5000)
+        assert time.monotonic() - began < 5
+        assert "已中断" in banner.inner_text()
+        assert "不是现在" in screen.wait_for(".asof").inner_text()
+        gone = next(iter(centre.alarms))
+        del centre.alarms[gone]  # ended while nobody could hear it
+        centre.mend()
+        screen.wait_for('.page[data-link="live"]', ms=20_000)
+        assert screen.count(".banner.lost") == 0
+        assert screen.count(f'.alarms li[data-alarm="{gone}"]') == 0
+
+
+def test_a_stream_that_falls_silent_counts_as_lost(browser, centre):
+    with opened(browser, centre) as screen:
+        screen.wait_for(".health li")
+        centre.silent = True
+        screen.wait_for(".banner.lost", ms=7000)
+
+
+def test_the_device_panel_tells_values_quality_and_age(browser, centre):
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms li.alarm").click()
+        screen.wait_for(".device .plot canvas")
+        value = screen.wait_for('.values tr[data-metric="temperature"] .value')
+        assert value.inner_text().startswith("96.4")
+        assert "°C" in value.inner_text()
+        assert "充电中" in screen.wait_for('.values tr[data-metric="vehicle_state"]').inner_text()
+        screen.page.keyboard.press("Escape")
+        screen.page.fill(".places input", centre.devices[8]["id"])
+        screen.wait_for(".deviceline").click()
+        assert "无应答" in screen.wait_for(".values .quality span").inner_text()
+        assert "无有效数据" in screen.wait_for(".condition").inner_text()
+
+
+def test_the_whole_page_changes_language(browser, centre):
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms li")
+        screen.page.click(".tools button[lang=en]")
+        screen.page.wait_for_function("document.documentElement.lang === 'en'")
+        screen.wait_for("text=Charger overheats")
+        assert "Yeji" in screen.page.title()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_no_size_overflows_sideways(browser, centre, size, lang):
+    with opened(browser, centre, size, f"?lang={lang}") as screen:
+        tabs = ["alarms", "map", "devices"] if size == "phone" else [None]
+        for n, tab in enumerate(tabs):
+            if tab:
+                screen.page.locator(".tabs button").nth(n).click()
+                screen.wait_for(f'.page[data-tab="{tab}"]')
+            wide = screen.page.evaluate("[document.documentElement.scrollWidth, document.querySelector('.page').scrollWidth, innerWidth]")
+            assert max(wide[:2]) <= wide[2]
+
+
+def test_the_console_stays_silent_and_only_the_own_origin_is_asked(browser, centre):
+    with opened(browser, centre) as screen:
+        screen.wait_for(".maplibregl-canvas, .svgmap")
+        screen.wait_for(".alarms li.alarm").click()
+        screen.wait_for(".device .plot canvas")
+        screen.page.click(".alarms .switch button >> nth=1")
+        screen.wait_for(".alarms li.closed")
+        assert screen.complaints == []
+        assert screen.origins == {centre.url}
+
+
+def test_a_screen_without_webgl_gets_the_plain_map(play, centre):
+    plain = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-3d-apis", *FLAGS[3:]])
+    with opened(plain, centre) as screen:
+        screen.wait_for(".svgmap .mark.sev-red-open")
+        assert screen.count(".svgmap .mark") == len(centre.devices)
+    plain.close()
+
+
+def test_with_nothing_wrong_no_alarm_colour_is_on_the_page(browser, calm):
+    with opened(browser, calm) as screen:
+        screen.wait_for(".quiet")
+        saturated = screen.page.evaluate(
+            """[...document.querySelectorAll('.page *')].flatMap((one) => {
+                 const style = getComputedStyle(one);
+                 const drawn = ['color', 'backgroundColor', 'borderLeftColor'].map((name) => style[name]);
+                 if (one instanceof SVGElement) drawn.push(style.fill, style.stroke);
+                 return drawn.filter((value) => {
+                   const [r, g, b, a = 1] = (value.match(/[\\d.]+/g) ?? [0, 0, 0]).map(Number);
+                   return a > 0 && Math.max(r, g, b) - Math.min(r, g, b) > 60;
+                 });
+               })"""
+        )
+        assert saturated == []
+
+
+def test_two_thousand_devices_are_clustered_and_the_list_is_capped(browser):
+    with FakeCentre(devices=2000, alarms=400, pulse_s=1) as crowd, opened(browser, crowd) as screen:
+        screen.wait_for(".alarms li")
+        assert screen.count(".alarms li.alarm") == 100
+        assert screen.count(".deviceline") == 120
+        screen.wait_for(".more").click()
+        screen.page.wait_for_function("document.querySelectorAll('.alarms li.alarm').length === 200")
