@@ -1,0 +1,1 @@
+"""At the site: polls the devices, keeps what they say, and forwards it until the cloud has it."""

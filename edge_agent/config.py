@@ -1,0 +1,169 @@
+"""``edge.toml``: what one agent reads, where it keeps it and whom it tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from device_profiles.loading import load_catalogue
+from edge_agent.driver import Device, DriverModule
+from telemetry import plugins, topics
+from telemetry.config import Secret, convert, load_toml
+from telemetry.errors import ConfigError, Refused, did_you_mean
+
+
+class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where uploads go."""
+
+    host: str
+    port: int = 1883
+    username: str | None = None
+    password: Secret | None = None
+    keepalive_s: int = 30
+
+
+class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where readings are kept until the cloud has them."""
+
+    path: Path
+    max_bytes: int = 256 * 1024 * 1024
+
+
+class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[buses.devices]]``."""
+
+    id: str
+    profile: str
+    unit: int | None = None
+    identity: str = ""
+    parameters: dict[str, int] = {}
+
+
+class BusEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[buses]]``."""
+
+    id: str
+    driver: str
+    link: dict[str, Any]
+    devices: tuple[DeviceEntry, ...]
+    period_s: float = 5.0
+    timeout_s: float | None = None  # instead of the profiles' own
+
+
+class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    agent: str
+    area: str
+    broker: Broker
+    outbox: OutboxConfig
+    buses: tuple[BusEntry, ...]
+
+
+class Bus(msgspec.Struct, frozen=True):
+    """A bus with everything looked up."""
+
+    id: str
+    module: Any  # a DriverModule
+    link: Any  # the module's Config
+    period_s: float
+    devices: tuple[Device, ...]
+
+
+class AgentConfig(msgspec.Struct, frozen=True):
+    """A checked configuration."""
+
+    agent: str
+    area: str
+    broker: Broker
+    outbox: OutboxConfig
+    buses: tuple[Bus, ...]
+
+
+def load_config(path: Path) -> AgentConfig:
+    """Read and check ``edge.toml``; raise :class:`ConfigError` with file, field, value and way out."""
+    file = load_toml(path, AgentFile)
+    for key, name in (("agent", file.agent), ("area", file.area)):
+        try:
+            topics.level(name, what=key)
+        except Refused as error:
+            raise ConfigError(path, f"$.{key}", str(error)) from None
+    seen: dict[str, str] = {}
+    buses = []
+    for index, entry in enumerate(file.buses):
+        at = f"$.buses[{index}]"
+        _once(path, f"{at}.id", f"bus {entry.id}", seen)
+        buses.append(_bus(path, at, entry, seen))
+    return AgentConfig(file.agent, file.area, file.broker, file.outbox, tuple(buses))
+
+
+def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
+    try:
+        module = cast("DriverModule", cast("Any", plugins.load("edge_agent.drivers", entry.driver)))
+    except Refused as error:
+        raise ConfigError(path, f"{at}.driver", str(error)) from None
+    if not 0.05 <= entry.period_s <= 86_400:
+        raise ConfigError(path, f"{at}.period_s", f"{entry.period_s:g} s is not within 0.05 and 86400")
+    link = convert(entry.link, module.Config, file=path, at=f"{at}.link")
+    if not entry.devices:
+        raise ConfigError(
+            path, f"{at}.devices", "a bus without devices", hint="add [[buses.devices]], or remove the bus"
+        )
+    if module.TRANSPORT == "serial_frame" and len(entry.devices) > 1:
+        raise ConfigError(
+            path, f"{at}.devices", "a streaming sensor has the line to itself", hint="give each its own bus"
+        )
+    devices: list[Device] = []
+    units: dict[object, str] = {}
+    for index, item in enumerate(entry.devices):
+        here = f"{at}.devices[{index}]"
+        _once(path, f"{here}.id", f"device {item.id}", seen)
+        device = _device(path, here, item, entry, module.TRANSPORT)
+        key = device.identity or (device.unit, tuple(sorted(item.parameters.items())))
+        if key in units and module.TRANSPORT != "serial_frame":
+            raise ConfigError(
+                path, here, f"{key} is taken by '{units[key]}'", hint="each device has an address of its own"
+            )
+        units[key] = item.id
+        devices.append(device)
+    return Bus(entry.id, module, link, entry.period_s, tuple(devices))
+
+
+def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: str) -> Device:
+    catalogue = load_catalogue()
+    if item.profile not in catalogue:
+        raise ConfigError(
+            path, f"{at}.profile", f"no '{item.profile}'", hint=did_you_mean(item.profile, catalogue)
+        )
+    profile = catalogue[item.profile]
+    if profile.transport != transport:
+        raise ConfigError(
+            path,
+            f"{at}.profile",
+            f"'{item.profile}' is for {profile.transport}, driver '{bus.driver}' serves {transport}",
+        )
+    if transport == "nbiot_udp" and not item.identity:
+        raise ConfigError(
+            path, at, "needs 'identity'", hint="the IMEI or serial number that its datagrams carry"
+        )
+    unit = profile.unit_id if item.unit is None else item.unit
+    if transport == "modbus" and (unit is None or not 0 <= unit <= 255):
+        raise ConfigError(
+            path,
+            f"{at}.unit",
+            f"{unit} is no unit id",
+            hint="1 to 247; 0, 250 and 255 only where the device says so",
+        )
+    try:
+        profile = profile.bind(item.parameters)
+    except ValueError as error:
+        raise ConfigError(path, f"{at}.parameters", str(error)) from None
+    return Device(item.id, profile, unit or 0, bus.timeout_s or profile.timing.timeout_s, item.identity)
+
+
+def _once(path: Path, at: str, name: str, seen: dict[str, str]) -> None:
+    if name in seen:
+        raise ConfigError(path, at, f"{name} is given twice", hint=f"the other is {seen[name]}")
+    seen[name] = at

@@ -1,0 +1,85 @@
+"""What a driver promises, and what it is given.
+
+A driver does the I/O of one bus and nothing else: it does not retry, buffer, stamp or judge.  It owns
+its port from ``__aenter__`` to ``__aexit__`` and leaves no task, thread or file behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import msgspec
+
+from device_profiles.profile import Decoded, Profile
+from telemetry.errors import Malformed, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from types import TracebackType
+
+
+class LinkDown(Unavailable):
+    """The port or connection that leads to the devices cannot be opened."""
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A device on a bus: its profile is bound, its address is known."""
+
+    id: str
+    profile: Profile
+    unit: int
+    timeout_s: float
+    identity: str = ""  # by which it is known in its own frames
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """Something arrived unasked.  ``device`` is None when nobody can say from whom."""
+
+    device: Device | None
+    said: Decoded | Malformed
+
+
+@runtime_checkable
+class Resource(Protocol):
+    """Opened and closed by ``async with``."""
+
+    async def __aenter__(self) -> Self:
+        """Take hold of the port, or put that off to the first use."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the port."""
+
+
+@runtime_checkable
+class Polled(Resource, Protocol):
+    """A driver whose devices answer when asked."""
+
+    async def read(self, device: Device) -> Decoded:
+        """Return what the device says now.
+
+        Raises :class:`LinkDown`, :class:`Unavailable` (no answer in ``device.timeout_s``),
+        :class:`~telemetry.errors.Refused` (answered with an exception) or :class:`Malformed`.
+        """
+
+    async def write(self, device: Device, metric: str, value: float) -> None:
+        """Set ``metric``; raises as :meth:`read` does, and Refused where the profile does not allow it."""
+
+
+@runtime_checkable
+class Listening(Resource, Protocol):
+    """A driver whose devices speak when they like."""
+
+    def listen(self) -> AsyncIterator[Heard]:
+        """Yield what arrives, for ever; raise :class:`LinkDown` when the port is gone."""
+
+
+class DriverModule(Protocol):
+    """What a file in ``edge_agent/drivers/`` offers."""
+
+    TRANSPORT: str
+    Config: type[Any]
+
+    def Driver(self, config: Any, devices: Sequence[Device]) -> Polled | Listening:  # noqa: N802 - a class
+        """Return the driver of one bus."""

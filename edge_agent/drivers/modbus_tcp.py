@@ -1,0 +1,37 @@
+"""Modbus TCP: MBAP header, then the PDU (MODBUS Messaging on TCP/IP Implementation Guide V1.0b)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from pymodbus.client import AsyncModbusTcpClient
+
+from edge_agent.modbus import ModbusMaster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_agent.driver import Device
+
+TRANSPORT = "modbus"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``link`` table."""
+
+    host: str
+    port: int = 502
+
+
+class Driver(ModbusMaster):
+    """Asks units behind one TCP connection."""
+
+    def __init__(self, config: Config, devices: Sequence[Device]) -> None:
+        del devices  # told with each request
+        super().__init__(
+            lambda: AsyncModbusTcpClient(
+                config.host, port=config.port, retries=0, reconnect_delay=0, timeout=30
+            ),
+            f"{config.host}:{config.port}",
+        )
