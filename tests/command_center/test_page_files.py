@@ -45,12 +45,22 @@ def test_every_script_parses(path):
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
-    checked = subprocess.run([node, "--input-type=module", "--check"], input=path.read_bytes(), capture_output=True, timeout=30, check=False)
+    checked = subprocess.run(
+        [node, "--input-type=module", "--check"],
+        input=path.read_bytes(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
     assert checked.returncode == 0, checked.stderr.decode()
 
 
 def test_every_word_asked_for_is_there_in_both_languages():
-    words = dict(re.findall(r"^  '([\w.]+)': \[(.*?)\],$", (WEB / "i18n.js").read_text("utf-8"), re.MULTILINE | re.DOTALL))
+    words = dict(
+        re.findall(
+            r"^  '([\w.]+)': \[(.*?)\],$", (WEB / "i18n.js").read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
+    )
     assert len(words) > 100
     for key, pair in words.items():
         zh, en = re.findall(r"'((?:[^'\\]|\\.)+)'", pair)
@@ -74,14 +84,26 @@ def test_the_levels_have_the_same_colour_in_script_and_style():
 
 def test_nothing_points_to_another_origin():
     for path in OWN:
-        addresses = [found for found in re.findall(r"https?://[^\s'\"`)]+", path.read_text("utf-8")) if "www.w3.org" not in found]
+        addresses = [
+            found
+            for found in re.findall(r"https?://[^\s'\"`)]+", path.read_text("utf-8"))
+            if "www.w3.org" not in found
+        ]
         assert addresses == [], path.name
 
 
 def test_vendored_files_are_the_releases_that_the_readme_records():
-    rows = re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})` \|$", (WEB / "vendor" / "README.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([^`]+)` \|.*`([0-9a-f]{64})` \|$",
+        (WEB / "vendor" / "README.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
     recorded = dict(rows)
-    present = {str(path.relative_to(WEB / "vendor")) for path in (WEB / "vendor").rglob("*.*") if path.suffix in {".js", ".mjs", ".css"}}
+    present = {
+        str(path.relative_to(WEB / "vendor"))
+        for path in (WEB / "vendor").rglob("*.*")
+        if path.suffix in {".js", ".mjs", ".css"}
+    }
     assert recorded.keys() == present
     for name, digest in recorded.items():
         assert hashlib.sha256((WEB / "vendor" / name).read_bytes()).hexdigest() == digest, name

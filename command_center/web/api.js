@@ -1,0 +1,95 @@
+/**
+ * The server as the page sees it: fetches, errors in words, and the live stream.
+ *
+ * What the page reads, field by field (times are UTC milliseconds, `Text` is {zh, en}):
+ *
+ * GET /api/overview
+ *   title: Text   now_ms: int   map: {pmtiles?: url on this origin, attribution?: Text}   streets?: GeoJSON FeatureCollection
+ *     (LineStrings, WGS-84, properties.name?: Text or string)
+ *   sites[]:   {id, name: Text, street?, department?, lon, lat}
+ *   devices[]: {id, name: Text, class, profile, site, agent, lon, lat, owner?, status?, last_time: int|null,
+ *               period_s?: number, values: {metric: number|null}, quality: {metric: int, only if not good}}
+ *   agents[]:  {id, online: bool, since: int}
+ *   alarms[]:  Alarm JSON, every alarm that is not closed
+ *   classes:   {class: {label: Text, metrics: {metric: {unit, kind, label: Text,
+ *               states: {"0": Text}, bits: {"0": Text}}}}}, metrics in the order of the class file
+ * GET /api/alarms?state=all&limit=200    [Alarm JSON], newest first
+ * POST /api/alarms/{id}/acknowledge      {name, comment} → Alarm JSON; else {error: Text}
+ * GET /api/data/history?device&metric&from_ms&to_ms&step_ms&aggregate=mean|last
+ *                                        {points: [[t, v|null, quality?]]}
+ * GET /api/stream   events `alarm` (Alarm JSON, also when it closes), `latest` ([{device, time, values, quality}]),
+ *                   `health` every 2 s: {feed: int|null, data: int|null, broker: bool}
+ */
+
+const REQUEST_MS = 8000;
+
+/** A request that failed, with words for people: `words` is a Text, `status` 0 when no answer came. */
+export class RequestError extends Error {
+  constructor(status, words) {
+    super(words.en);
+    this.status = status;
+    this.words = words;
+  }
+}
+
+const NO_ANSWER = { zh: '指挥中心服务器没有应答', en: 'the command centre server did not answer' };
+
+async function request(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, cache: 'no-store', signal: AbortSignal.timeout(REQUEST_MS) });
+  } catch {
+    throw new RequestError(0, NO_ANSWER);
+  }
+  const body = await answer.json().catch(() => null);
+  if (answer.ok && body !== null) return body;
+  const told = body?.error;
+  const words = told?.zh && told?.en ? told
+    : { zh: `服务器返回错误 ${answer.status}`, en: `the server answered with error ${answer.status}` };
+  throw new RequestError(answer.status, words);
+}
+
+export const fetchOverview = () => request('api/overview');
+export const fetchRecentAlarms = (limit) => request(`api/alarms?state=all&limit=${limit}`);
+
+/** Acknowledge one alarm in a person's name; returns the alarm as it then stands. */
+export function acknowledge(id, name, comment) {
+  return request(`api/alarms/${encodeURIComponent(id)}/acknowledge`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ name, comment }),
+  });
+}
+
+/** Points [[time ms, value|null], …] of one metric, one per step by `aggregate`; empty where nothing was stored. */
+export async function fetchHistory(device, metric, { fromMs, toMs, stepMs, aggregate }) {
+  const query = new URLSearchParams({
+    device, metric, from_ms: Math.round(fromMs), to_ms: Math.round(toMs), step_ms: stepMs, aggregate,
+  });
+  return (await request(`api/data/history?${query}`)).points;
+}
+
+/**
+ * One life of the event stream.  `on(kind, data)` receives `open`, `alarm`, `latest`, `health` and, once,
+ * `lost`; afterwards the stream is closed and the caller decides when to try again.
+ */
+export function openStream(on) {
+  const source = new EventSource('api/stream');
+  let ended = false;
+  const close = () => {
+    ended = true;
+    source.close();
+  };
+  source.onopen = () => on('open', null);
+  source.onerror = () => {
+    if (ended) return;
+    close();
+    on('lost', null);
+  };
+  for (const kind of ['alarm', 'latest', 'health']) {
+    source.addEventListener(kind, (event) => {
+      if (!ended) on(kind, JSON.parse(event.data));
+    });
+  }
+  return close;
+}

@@ -1,0 +1,88 @@
+/** The page: lays out header, critical bar, alarms, map and panel, and starts the link to the server. */
+import { html, render } from './vendor/htm/standalone.module.js';
+import { AckDialog } from './ackdialog.js';
+import { AlarmList, Reading } from './alarms.js';
+import { DevicePanel } from './device.js';
+import { whenOf } from './format.js';
+import { Header, LostBanner } from './header.js';
+import { firstLanguage, say, setLanguage, t } from './i18n.js';
+import { startLink } from './link.js';
+import { MapView } from './mapview.js';
+import { Mark } from './mark.js';
+import { Places } from './places.js';
+import { inOrder } from './severity.js';
+import { startSound } from './sound.js';
+import { now, select, set, state, useStore } from './store.js';
+
+const TABS = ['alarms', 'map', 'devices'];
+
+/** Red alarms that nobody has acknowledged and that are not from late data. */
+const critical = () => inOrder(state.alarms.values())
+  .filter((alarm) => alarm.severity === 'red' && alarm.state === 'unacknowledged' && !alarm.retrospective);
+
+/** A bar over the whole width, and an edge around the page, while a red alarm waits for a person. */
+function CriticalBar() {
+  const waiting = critical();
+  if (!waiting.length) return null;
+  const [alarm] = waiting;
+  const site = state.sites.get(alarm.site);
+  return html`<div class="critical">
+    <div class="edge ${state.link.status === 'lost' ? 'still' : ''}" aria-hidden="true"><i /><i /><i /><i /></div>
+    <div class="bar" role="alert" data-alarm=${alarm.id}>
+      <${Mark} severity="red" />
+      <b>${t('level.red')}</b>
+      <button class="words" onClick=${() => select(alarm.device, alarm.metric)}>
+        <span class="title">${say(alarm.title)}</span>
+        <span>${[say(alarm.device_name), site && say(site.name)].filter(Boolean).join(' · ')}</span>
+      </button>
+      <${Reading} alarm=${alarm} />
+      <time>${whenOf(alarm.began_ms, now(), state.lang)}</time>
+      ${waiting.length > 1 && html`<span class="others">+${waiting.length - 1}</span>`}
+      <button class="ack" onClick=${() => set({ asking: alarm.id })}>${t('ack')}</button>
+    </div>
+  </div>`;
+}
+
+/** The device chosen; on a wall, where nobody chooses, the device of the worst alarm; else all sites. */
+function Panel() {
+  if (state.selected) return html`<${DevicePanel} id=${state.selected} />`;
+  const wall = matchMedia('(min-width: 2560px)').matches;
+  const [worst] = wall ? inOrder(state.alarms.values()) : [];
+  return worst ? html`<${DevicePanel} id=${worst.device} spotlight=${true} />` : html`<${Places} />`;
+}
+
+function Tabs() {
+  return html`<nav class="tabs">${TABS.map((tab) => html`<button key=${tab} aria-current=${state.tab === tab ? 'page' : undefined}
+    onClick=${() => set({ tab })}>${t(`tab.${tab}`)}${tab === 'alarms' && state.alarms.size > 0 ? html` <b>${state.alarms.size}</b>` : ''}</button>`)}</nav>`;
+}
+
+function Page() {
+  useStore();
+  const count = state.alarms.size;
+  const title = `${count ? `(${count}) ` : ''}${say(state.title)}`;
+  if (document.title !== title) document.title = title;
+  return html`<div class="page" data-tab=${state.tab} data-link=${state.link.status}>
+    <${Header} />
+    <div class="bars"><${LostBanner} /><${CriticalBar} /></div>
+    <main>
+      <${AlarmList} />
+      <${MapView} />
+      <div class="panel"><${Panel} /></div>
+    </main>
+    <${Tabs} />
+    <${AckDialog} />
+  </div>`;
+}
+
+setLanguage(firstLanguage());
+document.addEventListener('keydown', (event) => {
+  const idle = document.activeElement === document.body;
+  if (idle && (event.key === 'ArrowDown' || event.key === 'ArrowUp')) {
+    document.querySelector('.alarms li[tabindex="0"]')?.focus();
+    event.preventDefault();
+  }
+  if (event.key === 'Escape' && !state.asking && state.selected) select(null);
+});
+render(html`<${Page} />`, document.getElementById('page'));
+startSound();
+startLink();
