@@ -1,0 +1,1 @@
+"""A city that does not exist, served over the real protocols, with its ground truth kept."""
