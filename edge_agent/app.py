@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 import structlog
@@ -65,11 +64,3 @@ async def _drain(gatherer: Gatherer, keeper: Keeper) -> None:
         log.info("uploads_wait_for_the_next_start", messages=(await keeper.counters()).messages)
     except Unavailable as error:
         log.error("readings_lost_at_stop", problem=str(error))
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    return stop

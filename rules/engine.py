@@ -69,7 +69,21 @@ class Engine:
                 names = list(part.devices)
                 for place in np.flatnonzero(silent):
                     heard = int(mine.columns["reference_at"][place])
-                    found.append(_begin(mine, rule, names[place], device_class, int(place), level, heard, heard, None, now_ms, ""))
+                    found.append(
+                        _begin(
+                            mine,
+                            rule,
+                            names[place],
+                            device_class,
+                            int(place),
+                            level,
+                            heard,
+                            heard,
+                            None,
+                            now_ms,
+                            "",
+                        )
+                    )
         return state, found
 
     def expect(self, state: State, devices: Mapping[str, str], now_ms: int) -> State:
@@ -100,13 +114,29 @@ class Engine:
                 if (mine := part.rules.get(rule.id)) is None:
                     continue
                 for place in np.flatnonzero(mine.columns["level"]):
-                    standing.append(_transition(mine, rule, names[place], device_class, int(place), Change.BEGAN, self._unit(device_class, rule)))
+                    standing.append(
+                        _transition(
+                            mine,
+                            rule,
+                            names[place],
+                            device_class,
+                            int(place),
+                            Change.BEGAN,
+                            self._unit(device_class, rule),
+                        )
+                    )
         return standing
 
     # -- one rule ------------------------------------------------------------------------------------
 
     def _judge(
-        self, part: ClassState, rule: Rule, frame: Frame, rows: NDArray[np.intp], places: NDArray[np.intp], now_ms: int
+        self,
+        part: ClassState,
+        rule: Rule,
+        frame: Frame,
+        rows: NDArray[np.intp],
+        places: NDArray[np.intp],
+        now_ms: int,
     ) -> list[Transition]:
         names = [frame.devices[i] for i in frame.index[rows]]
         mine = part.rule(rule.id, max(1, len(rule.limits)))
@@ -115,7 +145,17 @@ class Engine:
             mine.columns["reference_at"][places[known]] = now_ms
             back = known & (mine.columns["level"][places] > 0)
             return [
-                _end(mine, rule, names[i], frame.device_class, int(places[i]), int(frame.time[rows[i]]), None, now_ms, "")
+                _end(
+                    mine,
+                    rule,
+                    names[i],
+                    frame.device_class,
+                    int(places[i]),
+                    int(frame.time[rows[i]]),
+                    None,
+                    now_ms,
+                    "",
+                )
                 for i in np.flatnonzero(back)
             ]
         column = list(self._classes[frame.device_class].metrics).index(rule.metric)
@@ -134,10 +174,23 @@ class Engine:
             for i in np.flatnonzero(level != mine.columns["level"][places[fresh]]):
                 row, place = fresh[i], int(places[fresh[i]])
                 found.append(
-                    _change(mine, rule, names[row], frame.device_class, place, int(level[i]), int(times[row]), float(values[row]), now_ms, unit)
+                    _change(
+                        mine,
+                        rule,
+                        names[row],
+                        frame.device_class,
+                        place,
+                        int(level[i]),
+                        int(times[row]),
+                        float(values[row]),
+                        now_ms,
+                        unit,
+                    )
                 )
         if late.any() and rule.stuck is None:
-            found += _retrospect(rule, mine, names, places, values, times, late, frame.device_class, now_ms, unit)
+            found += _retrospect(
+                rule, mine, names, places, values, times, late, frame.device_class, now_ms, unit
+            )
         return found
 
     def _unit(self, device_class: str, rule: Rule) -> str:
@@ -145,7 +198,11 @@ class Engine:
 
 
 def _limits(
-    rule: Rule, mine: RuleState, places: NDArray[np.intp], values: NDArray[np.float64], times: NDArray[np.int64]
+    rule: Rule,
+    mine: RuleState,
+    places: NDArray[np.intp],
+    values: NDArray[np.float64],
+    times: NDArray[np.int64],
 ) -> NDArray[np.int8]:
     """The severity that each device has reached, 0 for none; keeps since when each step holds."""
     level = np.zeros(len(places), np.int8)
@@ -153,7 +210,9 @@ def _limits(
     for step, (severity, limit) in enumerate(rule.limits.items()):
         beyond = _beyond(rule, values, limit)
         if rule.gap:
-            beyond |= (standing >= severity) & _beyond(rule, values, limit - rule.gap if rule.above else limit + rule.gap)
+            beyond |= (standing >= severity) & _beyond(
+                rule, values, limit - rule.gap if rule.above else limit + rule.gap
+            )
         since = mine.since[step, places]
         since = np.where(beyond, np.where(since == NEVER, times, since), NEVER)
         mine.since[step, places] = since
@@ -170,7 +229,11 @@ def _beyond(rule: Rule, values: NDArray[np.float64], limit: float) -> Any:
 
 
 def _stuck(
-    rule: Rule, mine: RuleState, places: NDArray[np.intp], values: NDArray[np.float64], times: NDArray[np.int64]
+    rule: Rule,
+    mine: RuleState,
+    places: NDArray[np.intp],
+    values: NDArray[np.float64],
+    times: NDArray[np.int64],
 ) -> NDArray[np.int8]:
     if rule.stuck is None:
         return np.zeros(len(places), np.int8)
@@ -183,14 +246,35 @@ def _stuck(
 
 
 def _change(
-    mine: RuleState, rule: Rule, device: str, device_class: str, place: int, level: int, time: int, value: float, now_ms: int, unit: str
+    mine: RuleState,
+    rule: Rule,
+    device: str,
+    device_class: str,
+    place: int,
+    level: int,
+    time: int,
+    value: float,
+    now_ms: int,
+    unit: str,
 ) -> Transition:
     if level == 0:
         return _end(mine, rule, device, device_class, place, time, value, now_ms, unit)
     if mine.columns["level"][place] == 0:
         # The mildest step that holds began first: the alarm began then, whatever severity it has reached now.
         sinces = [int(s) for s in mine.since[:, place] if s != NEVER]
-        return _begin(mine, rule, device, device_class, place, Severity(level), min(sinces, default=time), time, value, now_ms, unit)
+        return _begin(
+            mine,
+            rule,
+            device,
+            device_class,
+            place,
+            Severity(level),
+            min(sinces, default=time),
+            time,
+            value,
+            now_ms,
+            unit,
+        )
     change = Change.WORSENED if level > mine.columns["level"][place] else Change.EASED
     _note(mine, place, level, int(mine.columns["ordinal"][place]) + 1, time, value)
     return _transition(mine, rule, device, device_class, place, change, unit, now_ms)
@@ -206,9 +290,19 @@ def _begin(
 
 
 def _end(
-    mine: RuleState, rule: Rule, device: str, device_class: str, place: int, time: int, value: float | None, now_ms: int, unit: str
+    mine: RuleState,
+    rule: Rule,
+    device: str,
+    device_class: str,
+    place: int,
+    time: int,
+    value: float | None,
+    now_ms: int,
+    unit: str,
 ) -> Transition:
-    _note(mine, place, int(mine.columns["level"][place]), int(mine.columns["ordinal"][place]) + 1, time, value)
+    _note(
+        mine, place, int(mine.columns["level"][place]), int(mine.columns["ordinal"][place]) + 1, time, value
+    )
     ended = _transition(mine, rule, device, device_class, place, Change.ENDED, unit, now_ms)
     mine.columns["level"][place] = 0
     mine.columns["began"][place] = NEVER
@@ -224,7 +318,14 @@ def _note(mine: RuleState, place: int, level: int, ordinal: int, time: int, valu
 
 
 def _transition(
-    mine: RuleState, rule: Rule, device: str, device_class: str, place: int, change: Change, unit: str, now_ms: int | None = None
+    mine: RuleState,
+    rule: Rule,
+    device: str,
+    device_class: str,
+    place: int,
+    change: Change,
+    unit: str,
+    now_ms: int | None = None,
 ) -> Transition:
     """The transition that the state at ``place`` tells of; ``active`` has no other memory than that."""
     severity, value = Severity(int(mine.columns["level"][place])), float(mine.columns["value"][place])
@@ -256,10 +357,22 @@ def _retrospect(
         for ordinal, change in enumerate((Change.BEGAN, Change.ENDED)):
             found.append(
                 Transition(
-                    id=transition_id(alarm, ordinal), alarm=alarm, change=change, device=DeviceId(names[i]),
-                    device_class=device_class, rule=RuleId(rule.id), metric=MetricName(rule.metric), severity=reached[-1],
-                    category=rule.category, title=rule.title, time=time, judged=now_ms, value=value,
-                    limit=rule.limits[reached[-1]], unit=unit, retrospective=True,
+                    id=transition_id(alarm, ordinal),
+                    alarm=alarm,
+                    change=change,
+                    device=DeviceId(names[i]),
+                    device_class=device_class,
+                    rule=RuleId(rule.id),
+                    metric=MetricName(rule.metric),
+                    severity=reached[-1],
+                    category=rule.category,
+                    title=rule.title,
+                    time=time,
+                    judged=now_ms,
+                    value=value,
+                    limit=rule.limits[reached[-1]],
+                    unit=unit,
+                    retrospective=True,
                 )  # fmt: skip
             )
     return found

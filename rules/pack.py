@@ -105,7 +105,9 @@ def load_packs(paths: list[Path] | None = None) -> tuple[RulePack, ...]:
     for pack in packs:
         for rule in pack.rules:
             if rule.id in seen:
-                raise ConfigError(f"{pack.device_class}.yaml", "$.rules", f"'{rule.id}' is also in {seen[rule.id]}")
+                raise ConfigError(
+                    f"{pack.device_class}.yaml", "$.rules", f"'{rule.id}' is also in {seen[rule.id]}"
+                )
             seen[rule.id] = f"{pack.device_class}.yaml"
     return packs
 
@@ -114,7 +116,9 @@ def load_pack(path: Path) -> RulePack:
     """Read one pack; its name is the class.  Raises :class:`ConfigError`."""
     file, classes = load_yaml(path, _File), load_classes()
     if path.stem not in classes:
-        raise ConfigError(path, "$", f"its name is no class: '{path.stem}'", hint=did_you_mean(path.stem, classes))
+        raise ConfigError(
+            path, "$", f"its name is no class: '{path.stem}'", hint=did_you_mean(path.stem, classes)
+        )
     seen: set[str] = set()
     for index, rule in enumerate(file.rules):
         if rule.id in seen:
@@ -123,7 +127,9 @@ def load_pack(path: Path) -> RulePack:
         _check(path, f"$.rules[{index}]", rule, classes[path.stem])
     for index, test in enumerate(file.tests):
         if test.rule not in seen:
-            raise ConfigError(path, f"$.tests[{index}].rule", f"no rule '{test.rule}'", hint=did_you_mean(test.rule, seen))
+            raise ConfigError(
+                path, f"$.tests[{index}].rule", f"no rule '{test.rule}'", hint=did_you_mean(test.rule, seen)
+            )
     return RulePack(path.stem, file.rules, file.tests)
 
 
@@ -132,15 +138,24 @@ def _check(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
         raise ConfigError(path, f"{at}.id", f"'{rule.id}'", hint=f"begin it with '{device_class.name}.'")
     conditions = [bool(c) for c in (rule.above, rule.below, rule.equals, rule.stuck, rule.no_data)]
     if sum(conditions) != 1:
-        raise ConfigError(path, at, f"has {sum(conditions)} conditions", hint="give one of above, below, equals, stuck, no_data")
+        raise ConfigError(
+            path,
+            at,
+            f"has {sum(conditions)} conditions",
+            hint="give one of above, below, equals, stuck, no_data",
+        )
     if rule.no_data is not None:
         if rule.metric:
-            raise ConfigError(path, f"{at}.metric", "no_data is about the whole device", hint="remove 'metric'")
+            raise ConfigError(
+                path, f"{at}.metric", "no_data is about the whole device", hint="remove 'metric'"
+            )
         return
     metric = device_class.metrics.get(rule.metric)
     if metric is None:
         hint = did_you_mean(rule.metric, device_class.metrics)
-        raise ConfigError(path, f"{at}.metric", f"class '{device_class.name}' has no '{rule.metric}'", hint=hint)
+        raise ConfigError(
+            path, f"{at}.metric", f"class '{device_class.name}' has no '{rule.metric}'", hint=hint
+        )
     if metric.kind is Kind.STATE and (rule.above or rule.below):
         raise ConfigError(path, at, f"'{rule.metric}' is a state", hint="compare it with 'equals'")
     limits = list(rule.limits.values())
@@ -151,9 +166,13 @@ def _check(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
                 hint="such a sample is implausible and never judged",
             )  # fmt: skip
     if limits != sorted(limits, reverse=bool(rule.below)):
-        raise ConfigError(path, at, "a worse severity has a milder limit", hint="let the limits move on with the severity")
+        raise ConfigError(
+            path, at, "a worse severity has a milder limit", hint="let the limits move on with the severity"
+        )
     if rule.clear is not None:
         if rule.equals or rule.stuck:
-            raise ConfigError(path, f"{at}.clear", "has no meaning here", hint="only 'above' and 'below' have it")
+            raise ConfigError(
+                path, f"{at}.clear", "has no meaning here", hint="only 'above' and 'below' have it"
+            )
         if (rule.clear > limits[0]) if rule.above else (rule.clear < limits[0]):
             raise ConfigError(path, f"{at}.clear", f"{rule.clear:g} is on the bad side of {limits[0]:g}")

@@ -35,7 +35,9 @@ def prove(pack: RulePack, classes: Mapping[str, DeviceClass]) -> list[Failure]:
     failures = []
     for test in pack.tests:
         found = _play(pack, test, classes)
-        expected: list[tuple[float, str, str]] = [(float(t), change, severity) for t, change, severity in test.expect]
+        expected: list[tuple[float, str, str]] = [
+            (float(t), change, severity) for t, change, severity in test.expect
+        ]
         if found != expected:
             failures.append(Failure(f"{pack.device_class}: {test.name}", expected, found))
     return failures

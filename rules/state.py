@@ -113,7 +113,11 @@ class State:
         """Return one class's part as bytes."""
         part = self.classes[device_class]
         rules = {
-            name: (len(rule.since), {c: array.tobytes() for c, array in rule.columns.items()}, rule.since.tobytes())
+            name: (
+                len(rule.since),
+                {c: array.tobytes() for c, array in rule.columns.items()},
+                rule.since.tobytes(),
+            )
             for name, rule in part.rules.items()
         }
         return msgspec.msgpack.encode(_Stored(VERSION, list(part.devices), rules))

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from simulators.app import RunPlan, serve, stop_on_signals
+from simulators.app import RunPlan, serve
 from simulators.district import load_district
 from telemetry.config import convert
 from telemetry.errors import ConfigError
+from telemetry.process import stop_on_signals
 
 
 async def _main(options: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,11 +84,3 @@ async def _serve(bus: Bus, end: End, city: City, clock: Clock) -> None:
         await serve_stream(things[0], end.link, clock)
     else:
         await serve_rtu(things, end.link, bus.baud, clock)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    return stop

@@ -37,6 +37,12 @@ class Thing:
         self.profile: Profile = catalogue.bind(device.parameters)
         self.unit = device.unit if device.unit is not None else (catalogue.unit_id or 0)
         self.image: registers.Image = {}
+        self.readable = frozenset(
+            (block.space, address)
+            for block in (registers.blocks(self.profile) if self.profile.points else ())
+            for address in range(block.address, block.address + block.count)
+        )
+        """What a request may span: the used registers and the small holes between them, which read 0."""
         self.frame = b""
         self.history: deque[Served] = deque(maxlen=_REMEMBERED)
         self.alert: tuple[float | None, ...] = ()

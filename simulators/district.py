@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT = Path(__file__).parent / "districts" / "yeji.yaml"
 Kind = Literal["modbus_tcp", "modbus_rtu", "serial_frame", "nbiot_udp"]
+_METRES_PER_DEGREE = 111_320
 _TRANSPORTS = {
     "modbus_tcp": "modbus",
     "modbus_rtu": "modbus",
@@ -96,6 +98,13 @@ class District(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def devices(self) -> Iterator[Device]:
         """All devices of all buses."""
         return (device for bus in self.buses for device in bus.devices)
+
+    def place(self, device: Device) -> tuple[float, float]:
+        """Where a device stands: longitude and latitude, WGS-84."""
+        site = next(site for site in self.sites if site.id == device.site)
+        lat = site.lat + device.north_m / _METRES_PER_DEGREE
+        lon = site.lon + device.east_m / (_METRES_PER_DEGREE * math.cos(math.radians(site.lat)))
+        return round(lon, 6), round(lat, 6)
 
 
 def load_district(path: Path | None = None) -> District:

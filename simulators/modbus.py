@@ -56,7 +56,7 @@ class Units:
         held = {key: word for thing in things for key, word in thing.image.items()}
         for place in range(address, address + count):
             word = held.get((space, place))
-            if word is None and not _in_hole(held, space, place):
+            if word is None and not any((space, place) in thing.readable for thing in things):
                 return ExcCodes.ILLEGAL_ADDRESS
             values.append(word or 0)
         return [bool(v) for v in values] if space.is_bits else values
@@ -81,12 +81,6 @@ class Units:
         return ExcCodes.DEVICE_FAILURE if "refuse" in states.values() else things
 
 
-def _in_hole(held: dict[tuple[Space, int], int], space: Space, place: int) -> bool:
-    """Whether an unused register lies close between used ones: real devices read 0 there."""
-    near = range(1, 9)
-    return any((space, place - d) in held for d in near) and any((space, place + d) in held for d in near)
-
-
 class _TcpServer(ModbusTcpServer):
     def __init__(self, units: Units, port: int) -> None:
         nobody = SimDevice(1, [SimData(0, values=0)])
@@ -102,7 +96,7 @@ async def serve_tcp(things: Sequence[Thing], port: int, clock: Clock) -> AsyncIt
     try:
         yield
     finally:
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Pty:
@@ -173,7 +167,7 @@ def _take(framer: FramerRTU, buffer: bytes) -> tuple[ModbusPDU | None, bytes]:
 
 async def _answer(request: ModbusPDU, units: Units) -> ModbusPDU | None:
     try:
-        answer: ModbusPDU = await request.datastore_update(units, request.dev_id)  # type: ignore[arg-type]
+        answer: ModbusPDU | None = await request.datastore_update(units, request.dev_id)  # type: ignore[arg-type]
     except NoSuchIdException:
         return None
     if answer is None:

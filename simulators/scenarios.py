@@ -7,6 +7,7 @@ signal returns to what the world says.
 from __future__ import annotations
 
 from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -88,7 +89,8 @@ def load_scenario(path: Path, district: District) -> Scenario:
     """Read one scenario; raise :class:`ConfigError`."""
     file = load_yaml(path, _File)
     devices = {device.id: load_catalogue()[device.profile] for device in district.devices}
-    for place, items in (("steps", file.steps), ("expect", file.expect)):
+    places: list[tuple[str, Sequence[Step | Expectation]]] = [("steps", file.steps), ("expect", file.expect)]
+    for place, items in places:
         for index, item in enumerate(items):
             at = f"$.{place}[{index}]"
             if item.device not in devices:

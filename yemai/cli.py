@@ -57,7 +57,7 @@ def demo_main(
     """Start it; Ctrl-C stops it, and the next start goes on with the same data."""
     if context.invoked_subcommand is not None:
         return
-    from yemai.demo import app as demo_app  # noqa: PLC0415 - loads every part; `yemai --help` should not
+    import yemai.demo.app as demo_app  # noqa: PLC0415 - loads every part; `yemai --help` should not
 
     if check:
         raise typer.Exit(
@@ -74,7 +74,7 @@ def scenario(
     data: DataFolder = Path("demo-data"),
 ) -> None:
     """Make something happen in the running demo."""
-    from yemai.demo import app as demo_app  # noqa: PLC0415 - see above
+    import yemai.demo.app as demo_app  # noqa: PLC0415 - see above
 
     raise typer.Exit(asyncio.run(demo_app.play(data, name)))
 

@@ -50,14 +50,26 @@ async def district(
     data.mkdir(parents=True, exist_ok=True)
     with _only_one(data):
         plan = make_plan(load_district(), data.resolve(), page_port=port, seed=seed)
-        tell(say(f"正在启动 {len(plan.agents)} 个边缘代理、{plan.device_count} 台设备 …", f"Starting {len(plan.agents)} edge agents and {plan.device_count} devices …"))
+        tell(
+            say(
+                f"正在启动 {len(plan.agents)} 个边缘代理、{plan.device_count} 台设备 …",
+                f"Starting {len(plan.agents)} edge agents and {plan.device_count} devices …",
+            )
+        )
 
         def ended(name: str, code: int) -> None:
-            tell(say(f"{name} 退出（代码 {code}），正在重启；日志在 {plan.logs / name}.log", f"{name} ended with code {code} and starts again; its log is {plan.logs / name}.log"))
+            tell(
+                say(
+                    f"{name} 退出（代码 {code}），正在重启；日志在 {plan.logs / name}.log",
+                    f"{name} ended with code {code} and starts again; its log is {plan.logs / name}.log",
+                )
+            )
 
         state = data / STATE_FILE
         async with Supervisor(services(plan), logs=plan.logs, on_exit=ended) as supervisor:
-            state.write_bytes(msgspec.json.encode(State(os.getpid(), plan.page_url, plan.data_url, plan.simulators_url)))
+            state.write_bytes(
+                msgspec.json.encode(State(os.getpid(), plan.page_url, plan.data_url, plan.simulators_url))
+            )
             try:
                 yield plan, supervisor
             finally:
@@ -70,7 +82,13 @@ async def run(data: Path, *, port: int, seed: int) -> int:
     with _stop_on_signal() as stop:
         async with district(data, port=port, seed=seed) as (plan, _):
             print(say(f"页面：{plan.page_url}", f"The page: {plan.page_url}"), flush=True)  # noqa: T201
-            print(say("试试：yemai demo scenario charger_overheats；Ctrl-C 停止", "Try: yemai demo scenario charger_overheats; Ctrl-C stops"), flush=True)  # noqa: T201
+            print(
+                say(
+                    "试试：yemai demo scenario charger_overheats；Ctrl-C 停止",
+                    "Try: yemai demo scenario charger_overheats; Ctrl-C stops",
+                ),
+                flush=True,
+            )  # noqa: T201
             await stop.wait()
     return 0
 
@@ -98,7 +116,10 @@ async def play(data: Path, name: str | None) -> int:
         state = msgspec.json.decode((data / STATE_FILE).read_bytes(), type=State)
     except (OSError, msgspec.DecodeError):
         raise Unavailable(
-            say(f"{data} 里没有正在运行的演示；先运行 yemai demo --data {data}", f"no demo is running on {data}; start one with: yemai demo --data {data}")
+            say(
+                f"{data} 里没有正在运行的演示；先运行 yemai demo --data {data}",
+                f"no demo is running on {data}; start one with: yemai demo --data {data}",
+            )
         ) from None
     try:
         async with aiohttp.ClientSession(state.simulators, timeout=aiohttp.ClientTimeout(total=5)) as http:
@@ -113,10 +134,18 @@ async def play(data: Path, name: str | None) -> int:
                     raise Refused(told.get("error", str(told)))
     except (aiohttp.ClientError, TimeoutError) as error:
         raise Unavailable(
-            say(f"演示没有应答（{state.simulators}）：{error}", f"the demo does not answer at {state.simulators}: {error}")
+            say(
+                f"演示没有应答（{state.simulators}）：{error}",
+                f"the demo does not answer at {state.simulators}: {error}",
+            )
         ) from None
     for expected in told["expect"]:
-        print(say(f"应有告警：{expected['device']} · {expected['rule']} · {expected['severity']}", f"expect an alarm: {expected['device']} · {expected['rule']} · {expected['severity']}"))  # noqa: T201
+        print(
+            say(
+                f"应有告警：{expected['device']} · {expected['rule']} · {expected['severity']}",
+                f"expect an alarm: {expected['device']} · {expected['rule']} · {expected['severity']}",
+            )
+        )  # noqa: T201
     print(say(f"请看 {state.page}", f"watch {state.page}"))  # noqa: T201
     return 0
 
@@ -128,7 +157,10 @@ def _only_one(data: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Unavailable(
-                say(f"{data} 上已有一个演示在运行；先停止它，或用 --data 另选目录", f"a demo is already running on {data}; stop it, or choose another folder with --data")
+                say(
+                    f"{data} 上已有一个演示在运行；先停止它，或用 --data 另选目录",
+                    f"a demo is already running on {data}; stop it, or choose another folder with --data",
+                )
             ) from None
         yield
 

@@ -62,7 +62,10 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
     """Write all files under ``folder``; raise :class:`Unavailable` when the page's port is taken."""
     if not _is_free(page_port):
         raise Unavailable(
-            say(f"端口 {page_port} 已被占用；用 --port 另选一个", f"port {page_port} is in use; choose another with --port")
+            say(
+                f"端口 {page_port} 已被占用；用 --port 另选一个",
+                f"port {page_port} is in use; choose another with --port",
+            )
         )
     config, state = folder / "config", folder / "state"
     for place in (config, state, folder / "dev"):
@@ -75,12 +78,16 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
     for bus, port in zip(networked, bus_ports, strict=True):
         ends[bus.id] = {"host": "127.0.0.1", "port": port} if bus.kind == "nbiot_udp" else {"port": port}
     run_file = config / "simulators.json"
-    run_file.write_text(json.dumps({"seed": seed, "control_port": control, "buses": ends}, indent=1), encoding="utf-8")
+    run_file.write_text(
+        json.dumps({"seed": seed, "control_port": control, "buses": ends}, indent=1), encoding="utf-8"
+    )
 
     outboxes = {agent.id: state / f"{agent.id}.outbox.db" for agent in district.agents}
     agents = {}
     for agent in district.agents:
-        agents[agent.id] = _write(config / f"{agent.id}.toml", _agent(agent, broker, outboxes[agent.id], ends))
+        agents[agent.id] = _write(
+            config / f"{agent.id}.toml", _agent(agent, broker, outboxes[agent.id], ends)
+        )
     _registry(district, config)
     page_url, data_url = f"http://127.0.0.1:{page_port}", f"http://127.0.0.1:{data}"
     return Plan(
@@ -91,11 +98,19 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
         simulators_url=f"http://127.0.0.1:{control}",
         run_file=run_file,
         ingest=_write(config / "ingest.toml", _ingest(broker, data, config, state)),
-        center=_write(config / "center.toml", _center(broker, page_port, data_url, state, district)),
+        center=_write(
+            config / "center.toml",
+            _center(
+                broker, page_port, data_url, state, district, _streets(district, config / "streets.geojson")
+            ),
+        ),
         agents=agents,
         outboxes=outboxes,
         periods_s={
-            device.id: bus.period_s for agent in district.agents for bus in agent.buses for device in bus.devices
+            device.id: bus.period_s
+            for agent in district.agents
+            for bus in agent.buses
+            for device in bus.devices
         },
     )
 
@@ -146,7 +161,9 @@ def _ingest(broker: int, api: int, config: Path, state: Path) -> dict[str, Any]:
     }
 
 
-def _center(broker: int, page: int, data_url: str, state: Path, district: District) -> dict[str, Any]:
+def _center(
+    broker: int, page: int, data_url: str, state: Path, district: District, streets: Path
+) -> dict[str, Any]:
     return {
         "area": AREA,
         "broker": {"host": "127.0.0.1", "port": broker},
@@ -154,7 +171,24 @@ def _center(broker: int, page: int, data_url: str, state: Path, district: Distri
         "data": {"url": data_url},
         "page": {"host": "127.0.0.1", "port": page},
         "title": {"zh": district.name.zh, "en": district.name.en},
+        "map": {"streets": str(streets)},
     }
+
+
+def _streets(district: District, path: Path) -> Path:
+    """Write the streets as GeoJSON (RFC 7946) for the map's background."""
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"name": {"zh": street.name.zh, "en": street.name.en}, "main": street.main},
+            "geometry": {"type": "LineString", "coordinates": street.line},
+        }
+        for street in district.streets
+    ]
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False), encoding="utf-8"
+    )
+    return path
 
 
 def _registry(district: District, config: Path) -> None:
@@ -163,16 +197,13 @@ def _registry(district: District, config: Path) -> None:
         ("site", "name_zh", "name_en", "street", "lon", "lat", "department"),
         ((s.id, s.name.zh, s.name.en, s.street, s.lon, s.lat, s.department) for s in district.sites),
     )
-    sites = {site.id: site for site in district.sites}
-    rows = []
-    for agent in district.agents:
-        for bus in agent.buses:
-            for device in bus.devices:
-                site = sites[device.site]
-                rows.append(
-                    (device.id, device.name.zh, device.name.en, device.profile, agent.id, device.site,
-                     device.lon, device.lat, site.department)
-                )  # fmt: skip
+    departments = {site.id: site.department for site in district.sites}
+    rows = [
+        (d.id, d.name.zh, d.name.en, d.profile, agent.id, d.site, *district.place(d), departments[d.site])
+        for agent in district.agents
+        for bus in agent.buses
+        for d in bus.devices
+    ]
     _write_csv(
         config / "devices.csv",
         ("device", "name_zh", "name_en", "profile", "agent", "site", "lon", "lat", "owner"),
@@ -207,7 +238,11 @@ def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
     [d.f]
     g = 2
     """
-    plain = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in tables.items() if _is_plain(value)]
+    plain = [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in tables.items()
+        if _is_plain(value)
+    ]
     parts = ["\n".join(plain)] if plain else []
     for key, value in tables.items():
         name = f"{prefix}{key}"
@@ -219,7 +254,9 @@ def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def _is_plain(value: object) -> bool:
-    return not isinstance(value, dict) and not (isinstance(value, list) and value and isinstance(value[0], dict))
+    return not isinstance(value, dict) and not (
+        isinstance(value, list) and value and isinstance(value[0], dict)
+    )
 
 
 def _is_free(port: int) -> bool:

@@ -74,7 +74,11 @@ async def prove(plan: Plan, supervisor: Supervisor, *, duration_s: float) -> Ver
     latencies = [alarm.latency_ms for alarm in expected if alarm.latency_ms is not None]
     beyond = [alarm.beyond_ms for alarm in expected if alarm.beyond_ms is not None]
     return Verdict(
-        ok=samples.missing == 0 and samples.made > 0 and bool(expected) and not missing_alarms and not unexpected,
+        ok=samples.missing == 0
+        and samples.made > 0
+        and bool(expected)
+        and not missing_alarms
+        and not unexpected,
         samples=samples,
         missing=samples.missing,
         alarms=expected,
@@ -82,7 +86,9 @@ async def prove(plan: Plan, supervisor: Supervisor, *, duration_s: float) -> Ver
         alarms_unexpected=unexpected,
         latency_ms_median=median(latencies) if latencies else None,
         beyond_ms_median=median(beyond) if beyond else None,
-        restarts={name: supervisor.starts(name) - 1 for name in supervisor.names() if supervisor.starts(name) > 1},
+        restarts={
+            name: supervisor.starts(name) - 1 for name in supervisor.names() if supervisor.starts(name) > 1
+        },
         seconds=round(clock() - started, 1),
     )
 
@@ -111,17 +117,27 @@ def match(
     pairs = []
     for run in scenario_runs:
         for wanted in run["expect"]:
-            found = next((a for a in left if (a["device"], a["rule"]) == (wanted["device"], wanted["rule"])), None)
+            found = next(
+                (a for a in left if (a["device"], a["rule"]) == (wanted["device"], wanted["rule"])), None
+            )
             latency = beyond = None
             if found is not None:
                 left.remove(found)
                 if wanted["changed_ms"] is not None:
                     latency = found["received_ms"] - wanted["changed_ms"]
-                    beyond = latency - round(1000 * (for_s.get(wanted["rule"], 0) + plan.period_s(wanted["device"])))
+                    beyond = latency - round(
+                        1000 * (for_s.get(wanted["rule"], 0) + plan.period_s(wanted["device"]))
+                    )
             pairs.append(
                 ExpectedAlarm(
-                    run["name"], wanted["device"], wanted["rule"], wanted["severity"], wanted["changed_ms"],
-                    found["received_ms"] if found else None, latency, beyond,
+                    run["name"],
+                    wanted["device"],
+                    wanted["rule"],
+                    wanted["severity"],
+                    wanted["changed_ms"],
+                    found["received_ms"] if found else None,
+                    latency,
+                    beyond,
                 )
             )
     return pairs, [{key: a[key] for key in ("device", "rule", "severity", "began_ms", "value")} for a in left]

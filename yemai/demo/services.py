@@ -20,17 +20,25 @@ def services(plan: Plan) -> list[Service]:
     """Return the broker, the simulators, ingest, the centre and one process an agent."""
     python = sys.executable
     return [
-        Service("broker", broker_command(plan.folder / "broker", plan.broker_port), lambda: answers(plan.broker_port)),
+        Service(
+            "broker",
+            broker_command(plan.folder / "broker", plan.broker_port),
+            lambda: answers(plan.broker_port),
+        ),
         Service(
             "simulators",
             [python, "-m", "simulators", "--run-file", str(plan.run_file)],
             _serves(f"{plan.simulators_url}/status"),
         ),
         Service(
-            "ingest", [python, "-m", "cloud_ingest", "--config", str(plan.ingest)], _serves(f"{plan.data_url}/api/health/live")
+            "ingest",
+            [python, "-m", "cloud_ingest", "--config", str(plan.ingest)],
+            _serves(f"{plan.data_url}/api/health/live"),
         ),
         Service(
-            "center", [python, "-m", "command_center", "--config", str(plan.center)], _serves(f"{plan.page_url}/api/health/live")
+            "center",
+            [python, "-m", "command_center", "--config", str(plan.center)],
+            _serves(f"{plan.page_url}/api/health/live"),
         ),
         *(
             Service(agent, [python, "-m", "edge_agent", "--config", str(config)])
@@ -42,7 +50,10 @@ def services(plan: Plan) -> list[Service]:
 def _serves(url: str) -> Callable[[], Awaitable[bool]]:
     async def ask() -> bool:
         try:
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http, http.get(url) as answer:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http,
+                http.get(url) as answer,
+            ):
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False

@@ -1,0 +1,57 @@
+"""The seam between the pipeline and whatever brings uploads and takes alarms away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from telemetry.readings import Ack, AgentStatus
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message as it came.
+
+    ``agent`` is who the channel says it is from, ``origin`` where it came in, for a person to read; ``token`` is
+    the source's own.
+    """
+
+    agent: str
+    origin: str
+    payload: bytes
+    received_ms: int
+    token: Any
+
+
+class Source(Protocol):
+    """Brings uploads; each stays the source's until :meth:`done` is told of it."""
+
+    async def __aenter__(self) -> Self:
+        """Connect, or begin to try."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect; what is not done comes again."""
+
+    async def take(self, most: int, linger_s: float) -> list[Delivery]:
+        """Wait for a delivery, then ``linger_s`` seconds for more; return at most ``most``, in their order."""
+
+    def done(self, deliveries: Sequence[Delivery]) -> None:
+        """Say that these are committed and need not come again."""
+
+    def acknowledge(self, agent: str, ack: Ack) -> None:
+        """Tell an agent what is committed."""
+
+    def announce(self, alarm: str, message: bytes) -> bool:
+        """Put a message on the alarm feed; return False when it cannot be sent now."""
+
+    async def alarm_acks(self) -> list[Ack]:
+        """Wait for receipts of the alarm feed's consumer."""
+
+    def agents(self) -> list[AgentStatus]:
+        """Return what is known of the agents' presence."""

@@ -1,0 +1,197 @@
+"""Uploads over MQTT.
+
+paho in its own thread, acknowledging by hand: a PUBACK goes out only when the batch is committed, so the broker
+keeps what is not.  MQTT 5 with a receive maximum where the broker speaks it; 3.1.1 with the broker's own window
+where it does not.  The session outlives the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+import paho.mqtt.client as paho
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from cloud_ingest.source import Delivery
+from telemetry import codecs, topics
+from telemetry.codecs import json
+from telemetry.errors import Malformed
+from telemetry.readings import Ack, AgentStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from cloud_ingest.config import IngestConfig
+    from telemetry.clock import Clock
+
+WINDOW = 400
+"""Messages received and not yet committed: the back-pressure."""
+_SESSION_S = 24 * 3600
+_LARGEST = 16 * 1024 * 1024  # what is larger the broker must refuse; up to here it is quarantined
+_RECONNECT_S = (1, 5)
+log = structlog.get_logger()
+
+
+class Source:
+    """See :class:`cloud_ingest.source.Source`."""
+
+    def __init__(self, config: IngestConfig, clock: Clock) -> None:
+        self._config, self._clock = config, clock
+        self._loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._acks: asyncio.Queue[Ack] = asyncio.Queue()
+        self._agents: dict[str, AgentStatus] = {}
+        self._problem = ""
+        self._generation = 0  # of the connection: a PUBACK for an earlier one would mean nothing
+        self._version5 = True
+        self._client = self._make_client()
+
+    async def __aenter__(self) -> Self:
+        broker = self._config.broker
+        self._connect(self._client)
+        log.info("source_up", broker=f"{broker.host}:{broker.port}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client = self._client
+        client.disconnect()
+        await asyncio.get_running_loop().run_in_executor(None, client.loop_stop)
+
+    async def take(self, most: int, linger_s: float) -> list[Delivery]:
+        """See the seam."""
+        batch = [await self._arrived.get()]
+        if linger_s and self._arrived.qsize() < most - 1:
+            await self._clock.sleep(linger_s)
+        while len(batch) < most and not self._arrived.empty():
+            batch.append(self._arrived.get_nowait())
+        return batch
+
+    def done(self, deliveries: Sequence[Delivery]) -> None:
+        """See the seam."""
+        for delivery in deliveries:
+            generation, mid, qos = delivery.token
+            if generation == self._generation:
+                self._client.ack(mid, qos)
+
+    def acknowledge(self, agent: str, ack: Ack) -> None:
+        """See the seam; an acknowledgement that is lost comes again with the next copy of the upload."""
+        self._client.publish(topics.ack(self._config.area, agent), json.encode(ack), topics.QOS)
+
+    def announce(self, alarm: str, message: bytes) -> bool:
+        """See the seam."""
+        if not self._client.is_connected():
+            return False
+        sent = self._client.publish(topics.alarm(self._config.area, alarm), message, topics.QOS)
+        return sent.rc == paho.MQTT_ERR_SUCCESS
+
+    async def alarm_acks(self) -> list[Ack]:
+        """See the seam."""
+        acks = [await self._acks.get()]
+        while not self._acks.empty():
+            acks.append(self._acks.get_nowait())
+        return acks
+
+    def agents(self) -> list[AgentStatus]:
+        """See the seam."""
+        return list(self._agents.values())
+
+    # -- paho's thread -------------------------------------------------------------------------------
+
+    def _make_client(self) -> paho.Client:
+        broker = self._config.broker
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"{self._config.area}-{self._config.producer}",
+            protocol=paho.MQTTv5 if self._version5 else paho.MQTTv311,
+            manual_ack=True,
+            clean_session=None if self._version5 else False,
+        )
+        if broker.username is not None:
+            client.username_pw_set(broker.username, broker.password.reveal() if broker.password else None)
+        client.max_inflight_messages_set(WINDOW)
+        client.reconnect_delay_set(*_RECONNECT_S)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_connect_fail = lambda *_: self._say("no answer")
+        client.on_message = self._on_message
+        return client
+
+    def _connect(self, client: paho.Client) -> None:
+        broker, extra = self._config.broker, dict[str, Any]()
+        if self._version5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = _SESSION_S
+            properties.ReceiveMaximum = WINDOW
+            properties.MaximumPacketSize = _LARGEST
+            extra = {"clean_start": False, "properties": properties}
+        client.connect_async(broker.host, broker.port, keepalive=30, **extra)
+        client.loop_start()
+
+    def _on_connect(
+        self, client: paho.Client, _data: object, _flags: object, reason: Any, _properties: object
+    ) -> None:
+        if reason.is_failure:
+            if self._version5 and reason.value in (0x01, 0x84):  # unsupported protocol version
+                self._loop.call_soon_threadsafe(self._fall_back)
+                return
+            self._say(str(reason))
+            return
+        self._generation += 1
+        area = self._config.area
+        client.subscribe(
+            [
+                (topics.up(area, "+"), topics.QOS),
+                (topics.status(area, "+"), topics.QOS),
+                (topics.alarm_ack(area, self._config.alarms.consumer), topics.QOS),
+            ]
+        )
+        self._say("")
+
+    def _fall_back(self) -> None:
+        """Begin again with MQTT 3.1.1."""
+        log.info("broker_speaks_mqtt_3_1_1")
+        old, self._version5 = self._client, False
+        self._client = self._make_client()
+        self._connect(self._client)
+        self._loop.run_in_executor(None, old.loop_stop)
+
+    def _on_disconnect(
+        self, _client: object, _data: object, _flags: object, reason: Any, _properties: object
+    ) -> None:
+        if reason.is_failure:
+            self._say(str(reason))
+
+    def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        agent = topics.agent_of(message.topic)
+        if agent is not None and message.topic.endswith("/up"):
+            token = (self._generation, message.mid, message.qos)
+            item = Delivery(agent, message.topic, bytes(message.payload), self._clock.now_ms(), token)
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
+            return
+        client.ack(message.mid, message.qos)
+        try:
+            if agent is not None:
+                status = codecs.decode(bytes(message.payload), AgentStatus, max_bytes=4096)
+                self._loop.call_soon_threadsafe(self._agents.__setitem__, agent, status)
+            else:
+                ack = codecs.decode(bytes(message.payload), Ack, max_bytes=1 << 20)
+                self._loop.call_soon_threadsafe(self._acks.put_nowait, ack)
+        except Malformed as error:
+            log.warning("unreadable_message", topic=message.topic, problem=str(error))
+
+    def _say(self, problem: str) -> None:
+        """Log the state of the connection once, and again when it changes."""
+        if problem == self._problem:
+            return
+        where = f"{self._config.broker.host}:{self._config.broker.port}"
+        if problem:
+            log.warning("broker_lost", broker=where, problem=problem, uploads="wait in the agents' outboxes")
+        else:
+            log.info("broker_found", broker=where, mqtt=5 if self._version5 else 3)
+        self._problem = problem

@@ -1,0 +1,57 @@
+"""The seam behind which samples are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rules.frame import Frame
+
+Aggregate = Literal["mean", "min", "max", "last"]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """``overwritten`` samples replaced those that another upload had put at the same device, metric and time."""
+
+    samples: int
+    overwritten: dict[str, int] = {}  # device → samples
+
+
+class Store(Protocol):
+    """Idempotent: the same frames written twice leave the same rows.
+
+    All methods block and may be called from any thread; a store that cannot be reached raises
+    :class:`~telemetry.errors.Unavailable`.
+    """
+
+    def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
+        """Write frames in one transaction; ``batch[k][row]`` names the upload that a row came with."""
+
+    def latest(self) -> list[dict[str, Any]]:
+        """Return the newest row of each device: ``{device, time, values, quality}``."""
+
+    def history(
+        self,
+        device_class: str,
+        device: str,
+        metric: str,
+        span: tuple[int, int],
+        step_ms: int,
+        aggregate: Aggregate,
+    ) -> list[tuple[int, float | None, int]]:
+        """Return ``(time, value, quality)``, ascending; with ``step_ms`` > 0 good samples by step."""
+
+    def gaps(
+        self, device_class: str, device: str, span: tuple[int, int], longer_ms: int
+    ) -> list[tuple[int, int]]:
+        """Return ``(from, to)`` between two rows with a good value that are further apart than ``longer_ms``."""
+
+    def count(self) -> dict[str, int]:
+        """Return the samples that are there, by class."""
+
+    def close(self) -> None:
+        """Let go of it; everything committed stays."""

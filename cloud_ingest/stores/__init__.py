@@ -1,0 +1,1 @@
+"""Where samples are kept.  The file's name is the word in the configuration; see :mod:`cloud_ingest.store`."""
