@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import structlog
-import uvicorn
 
 from cloud_ingest.alarms import AlarmFeed
 from cloud_ingest.api import make_api
@@ -21,12 +19,10 @@ from device_profiles.vocabulary import load_classes
 from rules.engine import Engine
 from rules.pack import load_packs
 from telemetry.clock import Clock, SystemClock
-from telemetry.errors import Unavailable
+from telemetry.http import served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from fastapi import FastAPI
+    from collections.abc import Callable
 
 log = structlog.get_logger()
 
@@ -63,7 +59,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
             registry=registry, classes=classes, store=store, ledger=LedgerReader(config.ledger), pipeline=pipeline,
             source=source, clock=clock,
         )  # fmt: skip
-        async with source, asyncio.TaskGroup() as tasks, _served(api, config.api.host, config.api.port):
+        async with source, asyncio.TaskGroup() as tasks, served(api, config.api.host, config.api.port):
             log.info(
                 "ingest_up", devices=len(registry.devices), sites=len(registry.sites), store=config.store.kind
             )
@@ -81,43 +77,3 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
             for task in running:
                 task.cancel()
     log.info("ingest_down")
-
-
-@contextlib.asynccontextmanager
-async def _served(api: FastAPI, host: str, port: int) -> AsyncIterator[None]:
-    """Serve ``api`` while the block lasts; raise :class:`Unavailable` when the port is taken."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise Unavailable(
-            f"cannot listen on {host}:{port}: {error.strerror}; is another ingest running?"
-        ) from None
-    server = uvicorn.Server(
-        uvicorn.Config(api, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-    )
-    serving = asyncio.ensure_future(_Quiet(server).serve([listening]))
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await serving
-        listening.close()
-
-
-class _Quiet:
-    """A uvicorn server that leaves the process's signals to the process."""
-
-    def __init__(self, server: uvicorn.Server) -> None:
-        self._server = server
-
-    async def serve(self, sockets: list[socket.socket]) -> None:
-        config = self._server.config
-        if not config.loaded:
-            config.load()
-        self._server.lifespan = config.lifespan_class(config)
-        await self._server.startup(sockets)
-        await self._server.main_loop()
-        await self._server.shutdown(sockets)

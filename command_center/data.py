@@ -1,0 +1,97 @@
+"""What ingest knows, for the page: a snapshot kept fresh, and questions passed on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+import msgspec
+import structlog
+
+from telemetry.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from telemetry.clock import Clock
+
+_POLL_S = 1.0
+_REGISTRY_S = 30.0
+_TIMEOUT_S = 5.0
+log = structlog.get_logger()
+
+
+class Data:
+    """A client of ingest's data API."""
+
+    def __init__(self, url: str, on_latest: Callable[[list[dict[str, Any]]], None], clock: Clock) -> None:
+        self._url, self._on_latest, self._clock = url.rstrip("/"), on_latest, clock
+        self._http: aiohttp.ClientSession | None = None
+        self._newest = 0
+        self._problem = ""
+        self.ok_ms: int | None = None
+        """When ingest last answered, UTC ms."""
+        self.known: dict[str, Any] = {"devices": [], "sites": [], "classes": {}, "agents": []}
+        self.latest: dict[str, dict[str, Any]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def run(self) -> None:
+        """Keep the snapshot fresh, for ever."""
+        registry_at = -_REGISTRY_S
+        while True:
+            now = self._clock.monotonic()
+            try:
+                if now - registry_at >= _REGISTRY_S or self._problem:
+                    for name in self.known:
+                        self.known[name] = await self._ask(name)
+                    registry_at = now
+                rows = await self._ask("latest", {"since_ms": str(self._newest)})
+            except Unavailable as error:
+                self._note(str(error))
+            else:
+                self._note("")
+                self.ok_ms = self._clock.now_ms()
+                self._take(rows)
+            await self._clock.sleep(_POLL_S)
+
+    async def forward(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes, str]:
+        """Pass a question on; return status, body and content type.  Raises :class:`Unavailable`."""
+        if self._http is None:
+            raise Unavailable("not started")
+        try:
+            async with self._http.get(f"{self._url}/api/data/{path}", params=query) as answer:
+                return answer.status, await answer.read(), answer.content_type
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"ingest does not answer: {error or 'time-out'}") from None
+
+    async def _ask(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        status, body, _ = await self.forward(path, query or {})
+        if status != 200:
+            raise Unavailable(f"ingest answers /api/data/{path} with {status}")
+        try:
+            return msgspec.json.decode(body)
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"ingest answers /api/data/{path} with what is no JSON: {error}") from None
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._newest = max(self._newest, *(row["received"] for row in rows))
+            self.latest.update((row["device"], row) for row in rows)
+            self._on_latest(rows)
+
+    def _note(self, problem: str) -> None:
+        if problem and not self._problem:
+            log.warning("ingest_lost", url=self._url, problem=problem)
+        elif self._problem and not problem:
+            log.info("ingest_found", url=self._url)
+        self._problem = problem

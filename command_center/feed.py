@@ -1,0 +1,132 @@
+"""Consumes the alarm feed: commit to the desk, then acknowledge to the producer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiomqtt
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from telemetry import codecs, topics
+from telemetry.codecs import json
+from telemetry.errors import Malformed, Unavailable
+from telemetry.readings import Ack
+from telemetry.transitions import AlarmMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from command_center.config import CenterConfig
+    from command_center.desk import Desk
+    from command_center.lifecycle import Alarm
+    from telemetry.clock import Clock
+
+_LONGEST_WAIT_S = 5.0
+_MOST_BYTES = 256 * 1024
+_BATCH = 200
+log = structlog.get_logger()
+
+
+class Feed:
+    """Keeps the desk fed; ``on_change`` is told of every alarm that changed."""
+
+    def __init__(
+        self, config: CenterConfig, desk: Desk, on_change: Callable[[Sequence[Alarm]], None], clock: Clock
+    ) -> None:
+        self._config, self._desk, self._on_change, self._clock = config, desk, on_change, clock
+        self._problem = ""
+        self.heard_ms: int | None = None
+        """When the feed last said anything, UTC ms."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._ready and not self._problem
+
+    _ready = False
+
+    async def run(self) -> None:
+        """Consume for ever."""
+        while True:  # each lost session begins the back-off anew
+            async for attempt in AsyncRetrying(
+                wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_WAIT_S),
+                retry=retry_if_exception_type((aiomqtt.MqttError, Unavailable)),
+                after=lambda state: self._note(str(state.outcome.exception()) if state.outcome else ""),
+                sleep=self._clock.sleep,
+            ):
+                with attempt:
+                    await self._session()
+
+    async def _session(self) -> None:
+        broker = self._config.broker
+        client = aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=broker.username,
+            password=broker.password.reveal() if broker.password else None,
+            identifier=f"{self._config.area}-{self._config.consumer}",
+            clean_session=True,  # what is not acknowledged comes again from the producer, not from the broker
+            keepalive=15,
+        )
+        async with client:
+            await client.subscribe(topics.alarm(self._config.area, "+"), topics.QOS)
+            self._note("")
+            arrived: asyncio.Queue[bytes] = asyncio.Queue()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._hear(client, arrived))
+                    tasks.create_task(self._commit(client, arrived))
+            except* (aiomqtt.MqttError, Unavailable) as group:
+                raise Unavailable(str(group.exceptions[0])) from None
+
+    async def _hear(self, client: aiomqtt.Client, arrived: asyncio.Queue[bytes]) -> None:
+        async for message in client.messages:
+            arrived.put_nowait(bytes(message.payload))
+        raise Unavailable("the broker closed the connection")
+
+    async def _commit(self, client: aiomqtt.Client, arrived: asyncio.Queue[bytes]) -> None:
+        while True:
+            payloads = [await arrived.get()]
+            while not arrived.empty() and len(payloads) < _BATCH:
+                payloads.append(arrived.get_nowait())
+            messages = []
+            for payload in payloads:
+                try:
+                    messages.append(codecs.decode(payload, AlarmMessage, max_bytes=_MOST_BYTES))
+                except Malformed as error:
+                    log.warning("unreadable_alarm", problem=str(error))
+                    await self._desk.quarantine(payload, str(error))
+            self.heard_ms = self._clock.now_ms()
+            if not messages:
+                continue
+            changed = await self._desk.take(messages)
+            for boot, ranges in _ranges(messages).items():
+                ack = json.encode(Ack(boot, ranges))
+                await client.publish(
+                    topics.alarm_ack(self._config.area, self._config.consumer), ack, topics.QOS
+                )
+            if changed:
+                self._on_change(changed)
+
+    def _note(self, problem: str) -> None:
+        """Log the state of the link once, and again when it changes."""
+        where = f"{self._config.broker.host}:{self._config.broker.port}"
+        if problem and not self._problem:
+            log.warning("feed_lost", broker=where, problem=problem, alarms="wait in ingest's outbox")
+        elif not problem:
+            log.info("feed_found", broker=where)
+        self._ready, self._problem = True, problem
+
+
+def _ranges(messages: Sequence[AlarmMessage]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """What to acknowledge, by boot; re-assertions have no seq and ask for nothing."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for boot, seq in sorted({(message.boot, message.seq) for message in messages if message.seq}):
+        ranges = found.setdefault(boot, [])
+        if ranges and ranges[-1][1] == seq - 1:
+            ranges[-1] = (ranges[-1][0], seq)
+        else:
+            ranges.append((seq, seq))
+    return {boot: tuple(ranges) for boot, ranges in found.items()}
