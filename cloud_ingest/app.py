@@ -51,7 +51,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
                 classes=classes,
                 engine=Engine(load_packs(), classes),
                 clock=clock,
-            )  # fmt: skip
+            )
         )
         source = plugin("sources", config.source).Source(config, clock)
         feed = AlarmFeed(ledger, pipeline, source, on_thread, clock)

@@ -129,7 +129,7 @@ class Pipeline:
                         problem=str(error),
                         messages=len(batch),
                         way_out="tried again for ever; agents keep their readings",
-                    )  # noqa: TRY400
+                    )
                 troubled = True
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, _RETRY_S[1])

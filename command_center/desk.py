@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from command_center.lifecycle import Alarm, acknowledge, apply, supersede
-from telemetry.errors import Refused, Unavailable
+from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from device_profiles.profile import (
-    Example, Frame, FrameField, Limits, Order, Parameter, Point, Profile, Serial, Timing, Value,
+    Example,
+    Frame,
+    FrameField,
+    Limits,
+    Order,
+    Parameter,
+    Point,
+    Profile,
+    Serial,
+    Timing,
+    Value,
 )  # fmt: skip
 from device_profiles.units import UNITS, conversion
 from device_profiles.vocabulary import DeviceClass, load_classes

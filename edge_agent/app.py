@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from edge_agent.bus import run_bus
-from edge_agent.gather import Gatherer, GapMessage
+from edge_agent.gather import GapMessage, Gatherer
 from edge_agent.uplink import Uplink
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Unavailable

@@ -91,4 +91,5 @@ class GapMessage:
         self._agent = AgentId(agent)
 
     def __call__(self, seq: int, boot: str, gap: Gap) -> bytes:
+        """Return the upload of the outbox ``boot``."""
         return json.encode(Upload(self._agent, boot, seq, gap.end, gaps=(gap,)))

@@ -113,18 +113,11 @@ class Engine:
             for rule in self._rules.get(device_class, ()):
                 if (mine := part.rules.get(rule.id)) is None:
                     continue
-                for place in np.flatnonzero(mine.columns["level"]):
-                    standing.append(
-                        _transition(
-                            mine,
-                            rule,
-                            names[place],
-                            device_class,
-                            int(place),
-                            Change.BEGAN,
-                            self._unit(device_class, rule),
-                        )
-                    )
+                unit = self._unit(device_class, rule)
+                standing += [
+                    _transition(mine, rule, names[place], device_class, int(place), Change.BEGAN, unit)
+                    for place in np.flatnonzero(mine.columns["level"])
+                ]
         return standing
 
     # -- one rule ------------------------------------------------------------------------------------
@@ -373,6 +366,6 @@ def _retrospect(
                     limit=rule.limits[reached[-1]],
                     unit=unit,
                     retrospective=True,
-                )  # fmt: skip
+                )
             )
     return found

@@ -47,7 +47,7 @@ class Units:
         """Return the unit ids."""
         return list(self._units)
 
-    async def async_getValues(self, unit: int, function: int, address: int, count: int = 1) -> Any:  # noqa: N802 - pymodbus's name
+    async def async_getValues(self, unit: int, function: int, address: int, count: int = 1) -> Any:
         """Return registers or bits, or an exception code."""
         things = self._answering(unit)
         if isinstance(things, ExcCodes):
@@ -63,7 +63,7 @@ class Units:
 
     async def async_setValues(
         self, unit: int, function: int, address: int, values: Sequence[int]
-    ) -> ExcCodes | None:  # noqa: N802 - likewise
+    ) -> ExcCodes | None:
         """Write registers or bits; return an exception code or None."""
         things = self._answering(unit)
         if isinstance(things, ExcCodes):
@@ -139,7 +139,7 @@ class Pty:
 
 async def serve_rtu(things: Sequence[Thing], link: Path, baud: int, clock: Clock) -> None:
     """Answer requests on a serial line named ``link``, until cancelled."""
-    units, framer, line = Units(things, clock), FramerRTU(DecodePDU(True)), Pty(link)  # noqa: FBT003 - is_server
+    units, framer, line = Units(things, clock), FramerRTU(DecodePDU(True)), Pty(link)
     buffer = b""
     try:
         while True:

@@ -6,8 +6,8 @@ signal returns to what the world says.
 
 from __future__ import annotations
 
-from pathlib import Path
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -117,7 +117,7 @@ def load_scenario(path: Path, district: District) -> Scenario:
                 hint="it must exceed at_s + over_s",
             )
         if bool(step.do) == (step.to is not None) or (
-            step.do != "offline" and step.do != "refuse" and not step.metric
+            step.do not in {"offline", "refuse"} and not step.metric
         ):
             raise ConfigError(path, f"$.steps[{index}]", "needs 'metric' and one of 'to' and 'do'")
     return Scenario(path.stem, file.title, file.steps, file.expect)

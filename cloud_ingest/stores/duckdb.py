@@ -64,7 +64,7 @@ class Store:
         for name, device_class in self._classes.items():
             metrics = list(device_class.metrics)
             for row in self._ask(
-                f'SELECT * EXCLUDE (upload) FROM "{name}"'  # noqa: S608 - names of our own vocabulary
+                f'SELECT * EXCLUDE (upload) FROM "{name}"'
                 " QUALIFY row_number() OVER (PARTITION BY device ORDER BY time DESC) = 1"
             ):
                 told = {metric: (row[3 + 2 * i], row[4 + 2 * i]) for i, metric in enumerate(metrics)}
@@ -92,14 +92,14 @@ class Store:
         q = f'"{metric}__q"'
         if step_ms <= 0:
             return self._ask(
-                f'SELECT time, "{metric}", {q} FROM "{device_class}"'  # noqa: S608 - likewise
+                f'SELECT time, "{metric}", {q} FROM "{device_class}"'
                 f" WHERE device = ? AND time BETWEEN ? AND ? AND {q} IS NOT NULL ORDER BY time",
                 [device, *span],
             )
         how = {"mean": f'avg("{metric}")', "min": f'min("{metric}")', "max": f'max("{metric}")',
                "last": f'arg_max("{metric}", time)'}[aggregate]  # fmt: skip
         return self._ask(
-            f'SELECT time // ? * ? AS step, {how}, 0 FROM "{device_class}"'  # noqa: S608 - likewise
+            f'SELECT time // ? * ? AS step, {how}, 0 FROM "{device_class}"'
             f" WHERE device = ? AND time BETWEEN ? AND ? AND {q} < {UNCERTAIN_FROM} GROUP BY step ORDER BY step",
             [step_ms, step_ms, device, *span],
         )
@@ -112,7 +112,7 @@ class Store:
             f'"{metric}__q" < {UNCERTAIN_FROM}' for metric in self._classes[device_class].metrics
         )
         return self._ask(
-            "SELECT before, time FROM (SELECT time, lag(time) OVER (ORDER BY time) AS before"  # noqa: S608 - likewise
+            "SELECT before, time FROM (SELECT time, lag(time) OVER (ORDER BY time) AS before"
             f' FROM "{device_class}" WHERE device = ? AND time BETWEEN ? AND ? AND ({good}))'
             " WHERE time - before > ? ORDER BY time",
             [device, *span, longer_ms],
@@ -125,7 +125,7 @@ class Store:
                 self._ask(
                     "SELECT "
                     + " + ".join(f'count("{metric}__q")' for metric in c.metrics)
-                    + f' FROM "{name}"'  # noqa: S608
+                    + f' FROM "{name}"'
                 )[0][0]
             )
             for name, c in self._classes.items()
@@ -164,7 +164,7 @@ class Store:
         same = "t.device = i.device AND t.time = i.time"
         again = " + ".join(f'(t."{m}__q" IS NOT NULL AND i."{m}__q" IS NOT NULL)::INT' for m in metrics)
         known = self._db.execute(
-            f'SELECT i.device, t.upload <> i.upload, {again} FROM incoming i JOIN "{table}" t ON {same}'  # noqa: S608
+            f'SELECT i.device, t.upload <> i.upload, {again} FROM incoming i JOIN "{table}" t ON {same}'
             " WHERE t.time BETWEEN ? AND ?",
             [low, high],
         ).fetchall()
@@ -178,7 +178,7 @@ class Store:
                 for c in (m, f"{m}__q")
             )
             self._db.execute(
-                f'UPDATE "{table}" t SET received = i.received, upload = i.upload, {columns} FROM incoming i'  # noqa: S608
+                f'UPDATE "{table}" t SET received = i.received, upload = i.upload, {columns} FROM incoming i'
                 f" WHERE {same} AND t.time BETWEEN ? AND ?",
                 [low, high],
             )
@@ -188,7 +188,7 @@ class Store:
             if known
             else ""
         )
-        self._db.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming i {fresh}')  # noqa: S608
+        self._db.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming i {fresh}')
         self._db.unregister("incoming")
 
     def _ask(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:

@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=60)
     asked = parser.parse_args()
     with FakeCentre(devices=asked.devices, alarms=asked.alarms, port=asked.port) as centre:
-        print(centre.url)  # noqa: T201 - the address is what the caller wants
+        print(centre.url)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from yemai.demo.app import district
+from yemai.demo.broker import find_mosquitto
 from yemai.demo.proof import alarms, close_books, get, match, runs, scenarios_done, start_scenario, until
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -26,6 +27,7 @@ PLAYED = {
 
 
 @pytest.mark.soak
+@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed (apt install mosquitto)")
 @pytest.mark.timeout(0 if SOAK else 240)
 @pytest.mark.parametrize("round_", range(ROUNDS))
 async def test_the_count_closes_and_no_alarm_is_lost_or_doubled_over_outages(round_, tmp_path, free_port):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -89,7 +90,6 @@ async def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
 def _alive(pid):
     try:
         os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False

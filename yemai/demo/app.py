@@ -45,7 +45,7 @@ async def district(
 
     def tell(text: str) -> None:
         if not quiet:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command's words to its user
+            print(text, file=sys.stderr, flush=True)
 
     data.mkdir(parents=True, exist_ok=True)
     with _only_one(data):
@@ -81,14 +81,14 @@ async def run(data: Path, *, port: int, seed: int) -> int:
     """Run the demo until SIGINT or SIGTERM; return the exit code."""
     with _stop_on_signal() as stop:
         async with district(data, port=port, seed=seed) as (plan, _):
-            print(say(f"页面：{plan.page_url}", f"The page: {plan.page_url}"), flush=True)  # noqa: T201
+            print(say(f"页面：{plan.page_url}", f"The page: {plan.page_url}"), flush=True)
             print(
                 say(
                     "试试：yemai demo scenario charger_overheats；Ctrl-C 停止",
                     "Try: yemai demo scenario charger_overheats; Ctrl-C stops",
                 ),
                 flush=True,
-            )  # noqa: T201
+            )
             await stop.wait()
     return 0
 
@@ -106,7 +106,7 @@ async def check(data: Path, *, port: int, seed: int, duration_s: float, as_json:
                 return 130
             verdict = proving.result()
     text = msgspec.json.encode(verdict)
-    print((text if as_json else msgspec.json.format(text, indent=2)).decode())  # noqa: T201
+    print((text if as_json else msgspec.json.format(text, indent=2)).decode())
     return 0 if verdict.ok else 1
 
 
@@ -126,7 +126,7 @@ async def play(data: Path, name: str | None) -> int:
             if name is None:
                 async with http.get("/scenarios") as answer:
                     for entry in await answer.json():
-                        print(f"{entry['name']:24} {say(entry['title']['zh'], entry['title']['en'])}")  # noqa: T201
+                        print(f"{entry['name']:24} {say(entry['title']['zh'], entry['title']['en'])}")
                 return 0
             async with http.post(f"/scenarios/{name}") as answer:
                 told = await answer.json()
@@ -145,8 +145,8 @@ async def play(data: Path, name: str | None) -> int:
                 f"应有告警：{expected['device']} · {expected['rule']} · {expected['severity']}",
                 f"expect an alarm: {expected['device']} · {expected['rule']} · {expected['severity']}",
             )
-        )  # noqa: T201
-    print(say(f"请看 {state.page}", f"watch {state.page}"))  # noqa: T201
+        )
+    print(say(f"请看 {state.page}", f"watch {state.page}"))
     return 0
 
 

@@ -1,0 +1,54 @@
+"""A real mosquitto that a test starts, kills and starts again."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import shutil
+
+import aiomqtt
+from waiting import wait_until
+
+
+class Mosquitto:
+    """Bound to 127.0.0.1; keeps nothing on disk, so that a kill loses all that delivery must not lean on."""
+
+    def __init__(self, folder, port):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = port
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            f"listener {port} 127.0.0.1\nallow_anonymous true\nuser {getpass.getuser()}\nmax_queued_messages 10000\n"
+        )
+        self._process = None
+
+    @staticmethod
+    def find():
+        return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+    async def start(self):
+        self._process = await asyncio.create_subprocess_exec(
+            self.find(),
+            "-c",
+            str(self._config),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await wait_until(self._answers, 10, "mosquitto to answer")
+
+    async def kill(self):
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self):
+        if self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+
+    async def _answers(self):
+        try:
+            async with aiomqtt.Client("127.0.0.1", self.port, timeout=1):
+                return True
+        except aiomqtt.MqttError:
+            return False

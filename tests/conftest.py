@@ -1,0 +1,79 @@
+"""What all tests share: free ports, a real broker, and the check that nothing was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import threading
+
+import psutil
+import pytest
+from brokers import Mosquitto
+from waiting import wait_until
+
+_LEAK_GRACE_S = 3.0
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+async def mosquitto(tmp_path, free_port):
+    """A real broker on 127.0.0.1 that a test may kill and start again on the same port."""
+    if not Mosquitto.find():
+        missing("mosquitto", "apt install mosquitto")
+    broker = Mosquitto(tmp_path / "mosquitto", free_port)
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+@pytest.fixture
+def mbpoll():
+    path = shutil.which("mbpoll")
+    if path is None:
+        missing("mbpoll", "apt install mbpoll")
+    return path
+
+
+def missing(what: str, how: str) -> None:
+    """A missing server skips on a person's machine and fails where all must be there."""
+    reason = f"{what} is not installed ({how})"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    """No child process and no thread outlives its test."""
+    me = psutil.Process()
+    children = {child.pid for child in me.children(recursive=True)}
+    threads = set(threading.enumerate())
+    yield
+
+    def left():
+        alive = [child for child in me.children(recursive=True) if child.pid not in children]
+        alive = [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+        own = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
+        return alive + own
+
+    async def settled():
+        return not left()
+
+    async def wait():
+        await wait_until(settled, _LEAK_GRACE_S, "children and threads to end")
+
+    try:
+        asyncio.run(wait())
+    except TimeoutError:
+        for child in me.children(recursive=True):
+            if child.pid not in children:
+                child.kill()
+        pytest.fail(f"left behind: {left()}")
