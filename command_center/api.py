@@ -157,6 +157,7 @@ def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, A
     """Return an alarm as the page and other readers see it."""
     device: dict[str, Any] = next((d for d in data.known["devices"] if d["id"] == alarm.device), {})
     asserted = desk.asserted_ms(alarm)
+    severity = alarm.severity if alarm.active else alarm.worst  # what is over asks for attention by how bad it was
     return {
         "id": alarm.id,
         "device": alarm.device,
@@ -165,8 +166,8 @@ def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, A
         "class": alarm.device_class,
         "rule": alarm.rule,
         "metric": alarm.metric,
-        "severity": alarm.severity.label.en,
-        "level": alarm.severity.level,
+        "severity": severity.label.en,
+        "level": severity.level,
         "worst": alarm.worst.label.en,
         "category": alarm.category,
         "title": alarm.title,

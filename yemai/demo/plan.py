@@ -170,7 +170,7 @@ def _center(
         "desk": {"url": f"sqlite+aiosqlite:///{state / 'desk.db'}"},
         "data": {"url": data_url},
         "page": {"host": "127.0.0.1", "port": page},
-        "title": {"zh": district.name.zh, "en": district.name.en},
+        "title": {"zh": f"叶脉 · {district.name.zh}指挥中心", "en": f"Yemai · {district.name.en}"},
         "map": {"streets": str(streets)},
     }
 
