@@ -66,7 +66,7 @@ def alarm_id(device: str, rule: str, began_ms: int) -> AlarmId:
     """Return the id that edge and cloud both give this occurrence, whoever sees it first.
 
     >>> alarm_id("chg-001", "ev_charger.overheat", 1764000000000)
-    '38e0a3bd9ef9bb2f'
+    'cd703eab7ff30560'
     """
     seed = f"{device}\0{rule}\0{began_ms}".encode()
     return AlarmId(hashlib.blake2b(seed, digest_size=8).hexdigest())

@@ -1,0 +1,89 @@
+"""Window and keeper: what is on its way, and one fsync for many callers."""
+
+import asyncio
+
+import pytest
+
+from telemetry.errors import Unavailable
+from telemetry.keeper import Keeper
+from telemetry.outbox import Outbox
+from telemetry.window import Window
+
+
+def opened(path):
+    return Outbox.open(path / "outbox.db", max_bytes=1_000_000)
+
+
+def filled(path, count):
+    box = opened(path)
+    with box.transaction():
+        for _ in range(count):
+            box.put(lambda seq: b"%d" % seq, samples=1)
+    return box
+
+
+def test_no_more_than_the_window_is_on_its_way(tmp_path):
+    box, window = filled(tmp_path, 10), Window(4, 10)
+    assert [m.seq for m in window.due(box, 0)] == [1, 2, 3, 4]
+    assert window.due(box, 1) == []
+    window.acknowledged([(1, 2)])
+    with box.transaction():
+        box.acknowledge(box.boot, [(1, 2)])
+    assert [m.seq for m in window.due(box, 2)] == [5, 6]
+    box.close()
+
+
+def test_what_is_overdue_is_sent_again_in_its_order(tmp_path):
+    box, window = filled(tmp_path, 3), Window(4, 10)
+    window.due(box, 0)
+    assert window.next_due_s(4) == 6
+    assert [m.seq for m in window.due(box, 10)] == [1, 2, 3]
+    box.close()
+
+
+def test_a_lost_link_sends_everything_again(tmp_path):
+    box, window = filled(tmp_path, 3), Window(4, 10)
+    window.due(box, 0)
+    window.link_lost()
+    assert [m.seq for m in window.due(box, 1)] == [1, 2, 3]
+    box.close()
+
+
+async def test_many_callers_share_few_commits(tmp_path):
+    box = opened(tmp_path)
+    commits = []
+    box._db.set_trace_callback(lambda sql: commits.append(sql) if sql.startswith("COMMIT") else None)
+    async with Keeper(box) as keeper:
+        seqs = await asyncio.gather(*(keeper.put(lambda _: b"x", samples=2) for _ in range(200)))
+        told = await keeper.counters()
+    assert sorted(seqs) == list(range(1, 201))
+    assert told.made == told.queued == 400
+    assert len(commits) < 10
+
+
+async def test_a_cancelled_caller_leaves_the_others_alone(tmp_path):
+    async with Keeper(opened(tmp_path)) as keeper:
+        doomed = asyncio.ensure_future(keeper.put(lambda _: b"x", samples=1))
+        other = asyncio.ensure_future(keeper.put(lambda _: b"y", samples=1))
+        await asyncio.sleep(0)
+        doomed.cancel()
+        assert await other == 2
+
+
+async def test_each_caller_is_told_when_the_disk_refuses(tmp_path):
+    box = opened(tmp_path)
+    pages = box._db.execute("PRAGMA page_count").fetchone()[0]
+    box._db.execute(f"PRAGMA max_page_count = {pages}")
+    async with Keeper(box) as keeper:
+        puts = [keeper.put(lambda _: bytes(100_000), samples=1) for _ in range(3)]
+        answers = await asyncio.gather(*puts, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Unavailable] * 3
+        box._db.execute("PRAGMA max_page_count = 1000")
+        assert await keeper.put(lambda _: b"x", samples=1) == 1
+
+
+async def test_what_comes_after_the_end_is_refused(tmp_path):
+    async with Keeper(opened(tmp_path)) as keeper:
+        pass
+    with pytest.raises(Unavailable, match="closed"):
+        await keeper.counters()
