@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 
+import aiohttp
 import psutil
 import pytest
 from brokers import Mosquitto
@@ -77,3 +78,9 @@ def nothing_is_left_behind():
             if child.pid not in children:
                 child.kill()
         pytest.fail(f"left behind: {left()}")
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        yield session
