@@ -157,7 +157,9 @@ def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, A
     """Return an alarm as the page and other readers see it."""
     device: dict[str, Any] = next((d for d in data.known["devices"] if d["id"] == alarm.device), {})
     asserted = desk.asserted_ms(alarm)
-    severity = alarm.severity if alarm.active else alarm.worst  # what is over asks for attention by how bad it was
+    severity = (
+        alarm.severity if alarm.active else alarm.worst
+    )  # what is over asks for attention by how bad it was
     return {
         "id": alarm.id,
         "device": alarm.device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -63,4 +64,6 @@ class Driver:
             raise LinkDown(f"{self._config.port}: {error}") from None
         finally:
             writer.close()
+            with contextlib.suppress(serial.SerialException, OSError):  # the port may be gone already
+                await writer.wait_closed()
         raise LinkDown(f"{self._config.port}: closed by the other end")

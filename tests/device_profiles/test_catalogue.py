@@ -14,7 +14,9 @@ from telemetry.quality import Quality
 CATALOGUE = load_catalogue()
 EXAMPLES = [(profile, example) for profile in CATALOGUE.values() for example in profile.examples]
 every_profile = pytest.mark.parametrize("profile", CATALOGUE.values(), ids=lambda p: p.id)
-every_frame = pytest.mark.parametrize("profile", [p for p in CATALOGUE.values() if p.frame], ids=lambda p: p.id)
+every_frame = pytest.mark.parametrize(
+    "profile", [p for p in CATALOGUE.values() if p.frame], ids=lambda p: p.id
+)
 
 
 def image_of(example):
@@ -102,7 +104,9 @@ def _reach(profile, point, metrics):
         return -1e30, 1e30
     helpers = {p.name: float(p.constant or 0) for p in profile.values if p.name}
     scale, offset = _line(point, helpers, metrics[point.metric].unit)
-    low, high = _RANGES[point.type] if point.bits is None else (0, 2 ** (point.bits[1] - point.bits[0] + 1) - 1)
+    low, high = (
+        _RANGES[point.type] if point.bits is None else (0, 2 ** (point.bits[1] - point.bits[0] + 1) - 1)
+    )
     return low * scale + offset, high * scale + offset
 
 
@@ -110,9 +114,13 @@ def _reach(profile, point, metrics):
 def test_no_request_breaks_the_limits_of_its_device(profile):
     bound = profile.bind({})
     for block in registers.blocks(bound):
-        assert block.count <= (profile.limits.max_bits if block.space.is_bits else profile.limits.max_registers)
+        assert block.count <= (
+            profile.limits.max_bits if block.space.is_bits else profile.limits.max_registers
+        )
         span = range(block.address, block.address + block.count)
-        assert not any(first <= address <= last for address in span for first, last in profile.limits.forbidden)
+        assert not any(
+            first <= address <= last for address in span for first, last in profile.limits.forbidden
+        )
         if profile.limits.exact:
             assert (block.address, block.count) in profile.limits.exact
 
@@ -125,7 +133,10 @@ def test_every_point_is_read_by_some_request(profile):
 
 
 def test_neighbours_share_one_request():
-    assert [(b.address, b.count) for b in registers.blocks(CATALOGUE["eastron_sdm630"])] == [(0, 12), (52, 24)]
+    assert [(b.address, b.count) for b in registers.blocks(CATALOGUE["eastron_sdm630"])] == [
+        (0, 12),
+        (52, 24),
+    ]
 
 
 def test_parameters_move_the_addresses():
@@ -146,7 +157,12 @@ def test_a_register_that_was_not_read_makes_no_value():
 @given(noise=st.binary(max_size=60), cuts=st.lists(st.integers(1, 7), max_size=40))
 @settings(max_examples=40, deadline=None)
 def test_frames_are_found_in_any_stream_however_it_is_cut(profile, noise, cuts):
-    frame = frames.encode_frame(profile, dict.fromkeys(profile.metrics, 1.0), time_ms=1_764_000_000_000, identity=identity_for(profile))
+    frame = frames.encode_frame(
+        profile,
+        dict.fromkeys(profile.metrics, 1.0),
+        time_ms=1_764_000_000_000,
+        identity=identity_for(profile),
+    )
     stream, reader, found = noise + frame * 4, frames.FrameReader(profile), []
     for cut in [*cuts, len(stream)]:
         found += reader.feed(stream[:cut])
@@ -162,10 +178,16 @@ def test_frames_are_found_in_any_stream_however_it_is_cut(profile, noise, cuts):
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_frame_is_a_reading_or_malformed(profile, data):
     identity = identity_for(profile)
-    whole = frames.encode_frame(profile, dict.fromkeys(profile.metrics, 1.0), time_ms=1_764_000_000_000, identity=identity)
+    whole = frames.encode_frame(
+        profile, dict.fromkeys(profile.metrics, 1.0), time_ms=1_764_000_000_000, identity=identity
+    )
     at = data.draw(st.integers(0, len(whole) - 1))
     flipped = whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :]
-    for damaged in (whole[: data.draw(st.integers(0, len(whole)))], flipped, data.draw(st.binary(max_size=80))):
+    for damaged in (
+        whole[: data.draw(st.integers(0, len(whole)))],
+        flipped,
+        data.draw(st.binary(max_size=80)),
+    ):
         try:
             for said in frames.decode_frame(profile, damaged):
                 assert all(value is None or isinstance(value, float | int) for value in said.values.values())

@@ -15,4 +15,6 @@ BAD = Path(__file__).parent / "bad"
 def test_a_mistake_is_told_as_expected(path):
     with pytest.raises(ConfigError) as caught:
         (load_class if path.parent.name == "classes" else load_profile)(path)
-    assert str(caught.value).replace(f"{path.parent}/", "") == path.with_suffix(".expected").read_text().strip()
+    assert (
+        str(caught.value).replace(f"{path.parent}/", "") == path.with_suffix(".expected").read_text().strip()
+    )

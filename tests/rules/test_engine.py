@@ -23,7 +23,13 @@ TEMPERATURE = CLASSES["ev_charger"]
 
 
 def rule(**fields):
-    given_ = {"id": "ev_charger.r", "title": Text("甲", "A"), "metric": "temperature", "source": "test", **fields}
+    given_ = {
+        "id": "ev_charger.r",
+        "title": Text("甲", "A"),
+        "metric": "temperature",
+        "source": "test",
+        **fields,
+    }
     return msgspec.convert(given_, Rule)
 
 
@@ -35,7 +41,12 @@ def frame(*samples):
     """Samples are (device, seconds, value or None, quality)."""
     return Frame.of(
         [
-            Reading(device, START + round(seconds * 1000), {"temperature": value}, {"temperature": quality} if quality else {})
+            Reading(
+                device,
+                START + round(seconds * 1000),
+                {"temperature": value},
+                {"temperature": quality} if quality else {},
+            )
             for device, seconds, value, quality in samples
         ],
         TEMPERATURE,
@@ -86,7 +97,9 @@ samples = st.tuples(
 )
 
 
-@given(batches=st.lists(st.lists(samples, min_size=1, max_size=8), max_size=12), for_s=st.sampled_from([0, 3]))
+@given(
+    batches=st.lists(st.lists(samples, min_size=1, max_size=8), max_size=12), for_s=st.sampled_from([0, 3])
+)
 @settings(max_examples=200, deadline=None)
 def test_columns_judge_as_one_sample_after_the_other(batches, for_s):
     wanted = rule(above={"orange": 85, "red": 95}, clear=80, for_s=for_s)
@@ -106,7 +119,9 @@ def test_columns_judge_as_one_sample_after_the_other(batches, for_s):
             assert [c for d, c in live if d == device] == [c for d, c in expected if d == device]
 
 
-@given(batches=st.lists(st.lists(samples, min_size=1, max_size=6), min_size=1, max_size=8), cut=st.integers(0, 8))
+@given(
+    batches=st.lists(st.lists(samples, min_size=1, max_size=6), min_size=1, max_size=8), cut=st.integers(0, 8)
+)
 @settings(max_examples=100, deadline=None)
 def test_a_restart_is_as_if_nothing_had_happened(batches, cut):
     judge = engine(rule(above={"orange": 85, "red": 95}, clear=80, for_s=2))
@@ -129,7 +144,13 @@ def test_the_same_frame_from_the_same_state_gives_the_same_transitions():
 def test_what_is_not_known_neither_begins_nor_ends_an_alarm():
     judge = engine(rule(above={"red": 95}))
     _, found = play(
-        judge, [frame(("a", 0, 99.0, Quality.IMPLAUSIBLE)), frame(("a", 1, 99.0, 0)), frame(("a", 2, None, Quality.NO_ANSWER)), frame(("a", 3, 20.0, Quality.STUCK))]
+        judge,
+        [
+            frame(("a", 0, 99.0, Quality.IMPLAUSIBLE)),
+            frame(("a", 1, 99.0, 0)),
+            frame(("a", 2, None, Quality.NO_ANSWER)),
+            frame(("a", 3, 20.0, Quality.STUCK)),
+        ],
     )
     assert [t.change for t in found] == [Change.BEGAN]
 
@@ -193,7 +214,9 @@ def test_a_damaged_state_is_malformed(data):
 
 
 def test_a_frame_keeps_absent_and_missing_apart():
-    one = Frame.of([Reading("a", START, {"temperature": None}, {"temperature": Quality.NO_ANSWER})], TEMPERATURE)
+    one = Frame.of(
+        [Reading("a", START, {"temperature": None}, {"temperature": Quality.NO_ANSWER})], TEMPERATURE
+    )
     column = list(TEMPERATURE.metrics).index("temperature")
     assert one.quality[0, column] == Quality.NO_ANSWER
     assert (np.delete(one.quality[0], column) == ABSENT).all()
@@ -202,7 +225,10 @@ def test_a_frame_keeps_absent_and_missing_apart():
 
 def test_rounds_keep_a_devices_samples_in_time_order():
     one = frame(("a", 3, 1.0, 0), ("b", 1, 1.0, 0), ("a", 1, 1.0, 0), ("a", 2, 1.0, 0))
-    times = [[(one.devices[one.index[row]], int(one.time[row] - START) // 1000) for row in part] for part in one.rounds()]
+    times = [
+        [(one.devices[one.index[row]], int(one.time[row] - START) // 1000) for row in part]
+        for part in one.rounds()
+    ]
     assert times == [[("a", 1), ("b", 1)], [("a", 2)], [("a", 3)]]
 
 

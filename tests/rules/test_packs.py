@@ -27,7 +27,11 @@ def test_every_rule_is_tested_and_cites_its_source():
 
 
 def test_a_wrong_test_is_found_out(tmp_path):
-    text = (Path("rules/packs/smoke_detector.yaml")).read_text().replace("[1, began, red]", "[1, began, blue]", 1)
+    text = (
+        (Path("rules/packs/smoke_detector.yaml"))
+        .read_text()
+        .replace("[1, began, red]", "[1, began, blue]", 1)
+    )
     (tmp_path / "smoke_detector.yaml").write_text(text)
     (failure,) = prove(load_pack(tmp_path / "smoke_detector.yaml"), load_classes())
     assert failure.found != failure.expected

@@ -5,10 +5,10 @@ import re
 
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
+from waiting import wait_until
 
 from simulators.app import End, RunPlan, serve
 from simulators.district import load_district
-from waiting import wait_until
 
 
 @pytest.fixture
@@ -26,7 +26,12 @@ async def district(tmp_path, free_port):
         probe.close()
     stop = asyncio.Event()
     running = asyncio.ensure_future(serve(whole, RunPlan(7, free_port, ends), stop=stop))
-    await wait_until(lambda: all((tmp_path / b.id).exists() for b in whole.buses if b.kind in ("modbus_rtu", "serial_frame")) or running.done())
+    await wait_until(
+        lambda: (
+            all((tmp_path / b.id).exists() for b in whole.buses if b.kind in ("modbus_rtu", "serial_frame"))
+            or running.done()
+        )
+    )
     yield ends, f"http://127.0.0.1:{free_port}"
     stop.set()
     await running
@@ -38,15 +43,35 @@ async def truth(http, url, device, since=0):
 
 
 async def shell(*command):
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
     async with asyncio.timeout(20):
         out, _ = await process.communicate()
-    return [float(found) for found in re.findall(r"^\[\d+\]:\s+(-?[\d.]+)", out.decode(), re.MULTILINE)], out.decode()
+    return [
+        float(found) for found in re.findall(r"^\[\d+\]:\s+(-?[\d.]+)", out.decode(), re.MULTILINE)
+    ], out.decode()
 
 
 async def test_mbpoll_reads_over_tcp_what_the_truth_says(district, mbpoll, http):
     ends, url = district
-    (raw,), _ = await shell(mbpoll, "-m", "tcp", "-p", str(ends["e4-tcp"].port), "-a", "1", "-0", "-r", "0", "-c", "1", "-1", "-q", "127.0.0.1")
+    (raw,), _ = await shell(
+        mbpoll,
+        "-m",
+        "tcp",
+        "-p",
+        str(ends["e4-tcp"].port),
+        "-a",
+        "1",
+        "-0",
+        "-r",
+        "0",
+        "-c",
+        "1",
+        "-1",
+        "-q",
+        "127.0.0.1",
+    )
     seen = {served["values"]["residual_current"] for served in await truth(http, url, "efm-03")}
     assert raw in seen
 
@@ -54,7 +79,25 @@ async def test_mbpoll_reads_over_tcp_what_the_truth_says(district, mbpoll, http)
 async def test_mbpoll_reads_over_a_serial_line_what_the_truth_says(district, mbpoll, http):
     ends, url = district
     words, out = await shell(
-        mbpoll, "-m", "rtu", "-b", "19200", "-P", "none", "-a", "2", "-0", "-t", "3", "-r", "9", "-c", "2", "-1", "-q", str(ends["e1-rtu"].link)
+        mbpoll,
+        "-m",
+        "rtu",
+        "-b",
+        "19200",
+        "-P",
+        "none",
+        "-a",
+        "2",
+        "-0",
+        "-t",
+        "3",
+        "-r",
+        "9",
+        "-c",
+        "2",
+        "-1",
+        "-q",
+        str(ends["e1-rtu"].link),
     )
     assert len(words) == 2, out
     seen = {(s["values"]["temperature"], s["values"]["voltage_l1"]) for s in await truth(http, url, "chg-06")}
@@ -80,7 +123,10 @@ async def test_a_written_set_point_reads_back(district):
 async def test_scenarios_are_started_and_told_over_http(district, http):
     _, url = district
     async with http.post(f"{url}/scenarios/charger_overheat") as answer:
-        assert (answer.status, (await answer.json())["error"]) == (404, "no scenario 'charger_overheat'; did you mean 'charger_overheats'?")
+        assert (answer.status, (await answer.json())["error"]) == (
+            404,
+            "no scenario 'charger_overheat'; did you mean 'charger_overheats'?",
+        )
     async with http.post(f"{url}/scenarios/charger_overheats") as answer:
         assert answer.status == 202
 

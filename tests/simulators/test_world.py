@@ -44,13 +44,20 @@ def test_the_same_seed_gives_the_same_city_and_another_another():
 def test_every_class_of_a_device_in_the_district_feels_something():
     for thing in city().things.values():
         for metric in thing.profile.metrics:
-            assert value(7, thing.id, thing.profile.device_class, metric, NOON) is not None, (thing.id, metric)
+            assert value(7, thing.id, thing.profile.device_class, metric, NOON) is not None, (
+                thing.id,
+                metric,
+            )
 
 
 @pytest.mark.parametrize(("name", "metric"), CALM)
 def test_outside_scenarios_nothing_comes_near_a_limit(name, metric):
     low, high = CALM[name, metric]
-    seen = [value(seed, f"d{seed}", name, metric, NOON + hours * 3_600_000 + seed * DAY * 30) for seed in range(12) for hours in range(24)]
+    seen = [
+        value(seed, f"d{seed}", name, metric, NOON + hours * 3_600_000 + seed * DAY * 30)
+        for seed in range(12)
+        for hours in range(24)
+    ]
     assert low <= min(seen)
     assert max(seen) <= high
     plausible = load_classes()[name].metrics[metric]
@@ -59,7 +66,10 @@ def test_outside_scenarios_nothing_comes_near_a_limit(name, metric):
 
 def test_street_noise_never_rests_for_a_minute():
     for second in range(0, 3600, 60):
-        minute = [value(7, "noise-01", "noise_monitor", "sound_level", NOON + (second + s) * 1000) for s in range(60)]
+        minute = [
+            value(7, "noise-01", "noise_monitor", "sound_level", NOON + (second + s) * 1000)
+            for s in range(60)
+        ]
         assert max(minute) - min(minute) > 0.5
 
 
@@ -86,7 +96,9 @@ def test_a_scenario_does_what_it_announces_and_then_all_is_calm_again(name):
             if thing.profile.frame is not None:
                 thing.sent(now)
     assert all(changed is not None for changed in run.changed_ms), run.changed_ms
-    announced = {(e.device, e.metric) for e in run.scenario.expect} | {(s.device, s.metric) for s in run.scenario.steps}
+    announced = {(e.device, e.metric) for e in run.scenario.expect} | {
+        (s.device, s.metric) for s in run.scenario.steps
+    }
     for thing in here.things.values():
         for served in thing.history:
             for metric, number in served.values.items():
@@ -101,9 +113,18 @@ def test_a_scenario_does_what_it_announces_and_then_all_is_calm_again(name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("steps: [{device: chg-99, metric: temperature, to: 1}]", r"steps\[0\]\.device: no device 'chg-99'; did you mean 'chg-0\d'\?"),
-        ("steps: [{device: chg-05, metric: temprature, to: 1}]", r"'chg-05' has no 'temprature'; did you mean 'temperature'\?"),
-        ("steps: [{device: chg-05, metric: temperature, to: 1, at_s: 9, until_s: 3}]", "3 s is before it has begun"),
+        (
+            "steps: [{device: chg-99, metric: temperature, to: 1}]",
+            r"steps\[0\]\.device: no device 'chg-99'; did you mean 'chg-0\d'\?",
+        ),
+        (
+            "steps: [{device: chg-05, metric: temprature, to: 1}]",
+            r"'chg-05' has no 'temprature'; did you mean 'temperature'\?",
+        ),
+        (
+            "steps: [{device: chg-05, metric: temperature, to: 1, at_s: 9, until_s: 3}]",
+            "3 s is before it has begun",
+        ),
         ("steps: [{device: chg-05, metric: temperature}]", "needs 'metric' and one of 'to' and 'do'"),
         ("steps: [{device: chg-05, metric: temperature, too: 1}]", "unknown key; did you mean 'to'"),
     ],

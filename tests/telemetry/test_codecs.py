@@ -21,7 +21,9 @@ readings = st.builds(
     quality=st.dictionaries(names, st.sampled_from(Quality), max_size=3),
     attributes=st.dictionaries(names, names, max_size=2),
 )
-gaps = st.builds(Gap, cause=names, samples=st.integers(0, 10**9), start=st.integers(0, 2**53), end=st.integers(0, 2**53))
+gaps = st.builds(
+    Gap, cause=names, samples=st.integers(0, 10**9), start=st.integers(0, 2**53), end=st.integers(0, 2**53)
+)
 uploads = st.builds(
     Upload,
     agent=names,
@@ -64,7 +66,9 @@ def test_random_bytes_are_malformed(data):
         codecs.decode(data, Upload, max_bytes=10**6)
 
 
-@pytest.mark.parametrize("data", [b"", b"{" * 100_000, b"\x91" * 100_000, b'{"agent":"\xff"}', b"NaN", b"[1]"])
+@pytest.mark.parametrize(
+    "data", [b"", b"{" * 100_000, b"\x91" * 100_000, b'{"agent":"\xff"}', b"NaN", b"[1]"]
+)
 def test_vicious_bytes_are_malformed(data):
     with pytest.raises(Malformed):
         codecs.decode(data, Upload, max_bytes=10**6)
@@ -82,7 +86,13 @@ def test_a_broken_message_says_where():
 
 
 def test_a_technician_can_read_an_upload():
-    upload = Upload("edge-01", "b", 1, 0, (Reading("chg-01", 5, {"temperature": 41.5, "voltage_l1": None}, {"voltage_l1": Quality.NO_ANSWER}),))
+    upload = Upload(
+        "edge-01",
+        "b",
+        1,
+        0,
+        (Reading("chg-01", 5, {"temperature": 41.5, "voltage_l1": None}, {"voltage_l1": Quality.NO_ANSWER}),),
+    )
     told = stdlib_json.loads(codecs.codec("json").encode(upload))
     assert told["readings"][0] == {
         "device": "chg-01", "time": 5, "values": {"temperature": 41.5, "voltage_l1": None}, "quality": {"voltage_l1": 128},

@@ -28,7 +28,9 @@ def load(path):
     return (load_toml if path.suffix == ".toml" else load_yaml)(path, File)
 
 
-@pytest.mark.parametrize("path", sorted(p for p in BAD.iterdir() if p.suffix != ".expected"), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in BAD.iterdir() if p.suffix != ".expected"), ids=lambda p: p.name
+)
 def test_a_mistake_is_told_as_expected(path):
     with pytest.raises(ConfigError) as caught:
         load(path)

@@ -156,7 +156,11 @@ class OutboxMachine(RuleBasedStateMachine):
         self.made = 0
         self.told_lost = 0
 
-    @rule(size=st.integers(1, 400), samples=st.integers(0, 9), priority=st.sampled_from([Priority.HISTORY, Priority.LIVE]))
+    @rule(
+        size=st.integers(1, 400),
+        samples=st.integers(0, 9),
+        priority=st.sampled_from([Priority.HISTORY, Priority.LIVE]),
+    )
     def put(self, size, samples, priority):
         with self.box.transaction():
             seq = self.box.put(lambda _: b"x" * size, samples=samples, priority=priority)

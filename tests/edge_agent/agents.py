@@ -1,0 +1,82 @@
+"""Edge agents as real processes, and a cloud's end that a test plays."""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import sys
+
+import aiomqtt
+
+from telemetry import codecs, topics
+from telemetry.codecs import json as wire
+from telemetry.readings import Ack, Upload
+
+AREA = "test"
+
+
+def write_config(folder, broker_port, buses, *, agent="edge-01", max_bytes=50_000_000):
+    """Write an edge.toml; ``buses`` is TOML."""
+    path = folder / f"{agent}.toml"
+    path.write_text(
+        f'agent = "{agent}"\narea = "{AREA}"\n[broker]\nhost = "127.0.0.1"\nport = {broker_port}\n'
+        f'[outbox]\npath = "{agent}.db"\nmax_bytes = {max_bytes}\n{buses}'
+    )
+    return path
+
+
+async def start(config):
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "edge_agent", "--config", str(config), stderr=asyncio.subprocess.DEVNULL
+    )
+
+
+async def stop(process):
+    process.terminate()
+    async with asyncio.timeout(15):
+        return await process.wait()
+
+
+def counters(folder, agent="edge-01"):
+    with contextlib.closing(sqlite3.connect(folder / f"{agent}.db")) as db:
+        meta = dict(db.execute("SELECT key, value FROM outbox_meta").fetchall())
+        queued = db.execute("SELECT coalesce(sum(samples), 0) FROM outbox").fetchone()[0]
+    dropped = sum(value for key, value in meta.items() if key.startswith("dropped:"))
+    return {"made": meta.get("made", 0), "freed": meta.get("freed", 0), "queued": queued, "dropped": dropped}
+
+
+class Cloud:
+    """Receives uploads and acknowledges them, as ingest would after its commit."""
+
+    def __init__(self, port, *, acknowledges=True):
+        self.port, self.acknowledges = port, acknowledges
+        self.uploads = {}  # (boot, seq) → payload
+        self.conflicts = []
+
+    async def run(self):
+        while True:
+            with contextlib.suppress(aiomqtt.MqttError):
+                async with aiomqtt.Client(
+                    "127.0.0.1", self.port, identifier="cloud", clean_session=False
+                ) as client:
+                    await client.subscribe(topics.up(AREA, "+"), 1)
+                    async for message in client.messages:
+                        await self._take(client, bytes(message.payload))
+            await asyncio.sleep(0.1)
+
+    async def _take(self, client, payload):
+        upload = codecs.decode(payload, Upload, max_bytes=10**6)
+        key = (upload.boot, upload.seq)
+        if self.uploads.setdefault(key, payload) != payload:
+            self.conflicts.append(key)
+        if self.acknowledges:
+            ack = Ack(upload.boot, ((upload.seq, upload.seq),))
+            await client.publish(topics.ack(AREA, upload.agent), wire.encode(ack), 1)
+
+    @property
+    def readings(self):
+        return [reading for payload in self.uploads.values() for reading in json.loads(payload)["readings"]]
+
+    @property
+    def samples(self):
+        return sum(len(reading["values"]) for reading in self.readings)

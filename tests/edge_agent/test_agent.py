@@ -1,0 +1,107 @@
+"""A real agent, a real broker, a real Modbus server: nothing is lost and nothing is doubled."""
+
+import asyncio
+import contextlib
+import random
+import socket
+
+import pytest
+from agents import Cloud, counters, start, stop, write_config
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+from waiting import wait_until
+
+BUS = """
+[[buses]]
+id = "b1"
+driver = "modbus_tcp"
+period_s = 0.1
+link = {{ host = "127.0.0.1", port = {port} }}
+[[buses.devices]]
+id = "noise-01"
+profile = "sonbest_sm7901b"
+unit = 1
+"""
+
+
+@pytest.fixture
+async def slave():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = ModbusTcpServer(
+        SimDevice(1, [SimData(0, values=536, datatype=DataType.REGISTERS)]), address=("127.0.0.1", port)
+    )
+    await server.serve_forever(background=True)
+    yield port
+    await server.shutdown()
+
+
+@pytest.fixture
+async def cloud(mosquitto):
+    end = Cloud(mosquitto.port)
+    task = asyncio.ensure_future(end.run())
+    yield end
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_a_register_holds_arrives_and_is_freed_when_acknowledged(
+    tmp_path, mosquitto, cloud, slave
+):
+    agent = await start(write_config(tmp_path, mosquitto.port, BUS.format(port=slave)))
+    await wait_until(lambda: len(cloud.readings) >= 10, 20)
+    assert await stop(agent) == 0
+    assert {reading["values"]["sound_level"] for reading in cloud.readings} == {53.6}
+    told = counters(tmp_path)
+    assert told["queued"] == 0
+    assert told["made"] == told["freed"] == cloud.samples
+
+
+async def test_the_brokers_own_acknowledgement_frees_nothing(tmp_path, mosquitto, cloud, slave):
+    cloud.acknowledges = False
+    agent = await start(write_config(tmp_path, mosquitto.port, BUS.format(port=slave)))
+    await wait_until(lambda: len(cloud.readings) >= 5, 20)
+    await asyncio.wait_for(asyncio.gather(stop(agent)), 20)
+    told = counters(tmp_path)
+    assert told["freed"] == 0
+    assert told["queued"] == told["made"]
+
+
+async def test_a_dead_broker_costs_nothing(tmp_path, mosquitto, cloud, slave):
+    agent = await start(write_config(tmp_path, mosquitto.port, BUS.format(port=slave)))
+    await wait_until(lambda: len(cloud.readings) >= 3, 20)
+    await mosquitto.kill()
+    before = counters(tmp_path)["made"]
+    await wait_until(lambda: counters(tmp_path)["made"] >= before + 15, 20, "readings to go on")
+    await mosquitto.start()
+    await wait_until(lambda: cloud.samples >= before + 15, 20, "what was kept to arrive")
+    await stop(agent)
+    assert cloud.conflicts == []
+    told = counters(tmp_path)
+    assert told["made"] == cloud.samples + told["queued"]
+
+
+async def test_sigkill_at_any_moment_loses_nothing_that_was_made(tmp_path, mosquitto, cloud, slave):
+    dice, config = random.Random(3), write_config(tmp_path, mosquitto.port, BUS.format(port=slave))
+    for _ in range(4):
+        made = counters(tmp_path)["made"] if (tmp_path / "edge-01.db").exists() else 0
+        agent = await start(config)
+        more = made + dice.randint(1, 12)
+        await wait_until(lambda more=more: (tmp_path / "edge-01.db").exists() and _made(tmp_path) >= more, 20)
+        agent.kill()
+        await agent.wait()
+    agent = await start(config)
+    await wait_until(lambda: counters(tmp_path)["queued"] == 0, 20)
+    await stop(agent)
+    told = counters(tmp_path)
+    assert told["made"] == told["freed"] == cloud.samples
+    assert cloud.conflicts == []
+    assert len({boot for boot, _ in cloud.uploads}) == 1
+    assert sorted(seq for _, seq in cloud.uploads) == list(range(1, len(cloud.uploads) + 1))
+
+
+def _made(folder):
+    with contextlib.suppress(Exception):  # the tables may not be there yet
+        return counters(folder)["made"]
+    return 0
