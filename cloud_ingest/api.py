@@ -84,7 +84,8 @@ def make_api(
     @api.get("/api/data/latest", summary="The newest reading of each device")
     async def get_latest(device: str | None = None, since_ms: int = 0) -> Response:
         if device is not None:
-            rows = [pipeline.latest[device_of(device).id]] if device in pipeline.latest else []
+            row = pipeline.latest.get(device_of(device).id)
+            rows = [] if row is None else [row]
         else:
             rows = list(pipeline.latest.values())
         return _json([row for row in rows if row["received"] > since_ms])

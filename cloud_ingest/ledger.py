@@ -179,7 +179,7 @@ class LedgerReader:
             ).fetchall()
         keys = ("id", "at_ms", "agent", "origin", "reason", "detail", "samples")
         return [
-            {**dict(zip(keys, row[:7], strict=True)), "bytes": row[8], **_shown(bytes(row[7]))}
+            {**dict(zip(keys, row[:7], strict=True)), "bytes": row[8], **_shown(bytes(row[7] or b""))}
             for row in rows
         ]
 

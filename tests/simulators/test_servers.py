@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
@@ -14,8 +15,6 @@ from simulators.district import load_district
 @pytest.fixture
 async def district(tmp_path, free_port):
     """The whole district, with its buses on free ports and pseudo-terminals."""
-    import socket
-
     whole, ends, held = load_district(), {}, []
     for bus in whole.buses:
         probe = socket.socket()

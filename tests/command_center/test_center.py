@@ -1,0 +1,223 @@
+"""The centre as a process, with a real broker and a real database."""
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+
+import msgspec
+import pytest
+from centers import Feed, command, start, stop, write_config
+from test_lifecycle import LIFE, T0, transition
+from waiting import wait_until
+
+from telemetry import topics
+from telemetry.severity import Severity
+from telemetry.transitions import Change
+
+
+@pytest.fixture
+def page_port(unused_tcp_port_factory):
+    return unused_tcp_port_factory()
+
+
+@pytest.fixture
+async def feed(mosquitto):
+    end = Feed(mosquitto.port)
+    task = asyncio.ensure_future(end.run())
+    await wait_until(lambda: end.client)
+    yield end
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def center(tmp_path, mosquitto, page_port, http):
+    process = await start(write_config(tmp_path, mosquitto.port, page_port))
+    url = f"http://127.0.0.1:{page_port}"
+    await wait_until(lambda: fed(http, url), 20, "the centre to be fed")
+    yield url
+    if process.returncode is None:
+        await stop(process)
+
+
+async def ask(http, url):
+    async with http.get(url) as answer:
+        return answer.status, await answer.json()
+
+
+async def fed(http, url):
+    with contextlib.suppress(Exception):
+        return (await ask(http, f"{url}/api/health/ready"))[1]["broker"]
+
+
+async def post(http, url, body):
+    async with http.post(url, json=body) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_an_alarm_is_committed_then_acknowledged_then_shown(center, feed, http):
+    await feed.tell(1, LIFE[0])
+    await wait_until(lambda: 1 in feed.acked)
+    _, (alarm,) = await ask(http, f"{center}/api/alarms")
+    assert (alarm["severity"], alarm["level"], alarm["state"], alarm["value"], alarm["began_ms"]) == (
+        "orange",
+        "II",
+        "unacknowledged",
+        90.0,
+        T0,
+    )
+    await feed.tell(2, LIFE[1])
+    await wait_until(lambda: 2 in feed.acked)
+    _, told = await ask(http, f"{center}/api/alarms/{alarm['id']}")
+    assert told["severity"] == "red"
+    assert [entry["kind"] for entry in told["history"]] == ["began", "worsened"]
+
+
+async def test_acknowledging_is_done_once_by_somebody_with_a_name(center, feed, http):
+    await feed.tell(1, LIFE[0])
+    await wait_until(lambda: 1 in feed.acked)
+    url = f"{center}/api/alarms/{LIFE[0].alarm}/acknowledge"
+    status, told = await post(http, url, {"name": "  ", "comment": ""})
+    assert (status, told["error"]["zh"]) == (422, "请填写姓名")
+    status, told = await post(http, url, {"comment": "x"})
+    assert (status, "name" in told["error"]["en"]) == (422, True)
+    status, told = await post(http, url, {"name": "王建国", "comment": "已到场"})
+    assert (status, told["state"], told["acknowledged_by"], told["comment"]) == (
+        200,
+        "acknowledged",
+        "王建国",
+        "已到场",
+    )
+    status, told = await post(http, url, {"name": "李", "comment": ""})
+    assert (status, told["error"]["en"]) == (409, "already acknowledged by 王建国")
+    status, _ = await post(http, f"{center}/api/alarms/none/acknowledge", {"name": "李"})
+    assert status == 404
+    await feed.tell(2, LIFE[3])
+    await wait_until(lambda: 2 in feed.acked)
+    assert (await ask(http, f"{center}/api/alarms"))[1] == []
+
+
+async def test_there_is_one_open_alarm_for_a_device_and_rule(center, feed, http):
+    first, second = transition(0, Change.BEGAN), transition(0, Change.BEGAN, began=T0 + 60_000)
+    await feed.tell(1, first)
+    await feed.tell(2, second)  # the end of the first is still on its way
+    await wait_until(lambda: feed.acked >= {1, 2})
+    _, alarms = await ask(http, f"{center}/api/alarms?state=all")
+    assert [a["id"] for a in alarms if a["state"] == "unacknowledged"] == [second.alarm]
+    assert [a["ended_ms"] for a in alarms if a["id"] == first.alarm] == [T0 + 60_000]
+
+
+async def test_a_page_hears_of_an_alarm_at_once(center, feed, http):
+    async with http.get(f"{center}/api/stream") as stream:
+        assert stream.content_type == "text/event-stream"
+        await feed.tell(1, LIFE[0])
+        async with asyncio.timeout(3):
+            async for line in stream.content:
+                if line.startswith(b"data: ") and b'"rule"' in line:
+                    assert msgspec.json.decode(line[6:])["id"] == LIFE[0].alarm
+                    break
+
+
+async def test_garbage_on_the_feed_is_kept_and_blocks_nobody(center, feed, http, tmp_path):
+    await feed.client.publish(topics.alarm("test", "x"), b"\x00garbage", 1)
+    await feed.tell(1, LIFE[0])
+    await wait_until(lambda: 1 in feed.acked)
+    with contextlib.closing(sqlite3.connect(tmp_path / "desk.db")) as db:
+        assert db.execute("SELECT payload FROM feed_quarantine").fetchall() == [(b"\x00garbage",)]
+
+
+async def test_ingest_that_is_away_does_not_take_the_alarms_with_it(center, feed, http):
+    status, told = await ask(http, f"{center}/api/data/latest")
+    assert (status, told["error"]["zh"]) == (502, "数据服务暂时不可用")
+    await feed.tell(1, LIFE[0])
+    await wait_until(lambda: 1 in feed.acked)
+    _, overview = await ask(http, f"{center}/api/overview")
+    assert len(overview["alarms"]) == 1
+
+
+async def test_the_page_and_its_parts_are_served_safely(center, http):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/app.js", "text/javascript"),
+        ("/vendor/maplibre-gl/maplibre-gl.mjs", "text/javascript"),
+    ):
+        async with http.get(center + path) as answer:
+            assert (answer.status, answer.content_type) == (200, kind)
+            assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    async with http.get(f"{center}/../config.py") as answer:
+        assert answer.status == 404
+
+
+async def test_sigkill_in_the_stream_loses_and_doubles_nothing(tmp_path, mosquitto, feed, page_port, http):
+    dice, config = random.Random(2), write_config(tmp_path, mosquitto.port, page_port)
+    url = f"http://127.0.0.1:{page_port}"
+    stream = {}
+    for n in range(40):
+        stream[2 * n + 1] = transition(0, Change.BEGAN, device=f"d{n % 8}", began=T0 + n * 60_000)
+        stream[2 * n + 2] = transition(1, Change.ENDED, device=f"d{n % 8}", began=T0 + n * 60_000)
+    process = await start(config)
+    await wait_until(lambda: fed(http, url), 20)
+    kills = dice.sample(range(5, 75), 3)
+    for seq, one in stream.items():
+        await feed.tell(seq, one)
+        if seq in kills:
+            process.kill()
+            await process.wait()
+            process = await start(config)
+    await wait_until(lambda: fed(http, url), 20)
+
+    async def all_acked():
+        for seq in sorted(set(stream) - feed.acked):
+            await feed.tell(seq, stream[seq])
+        await asyncio.sleep(0.3)
+        return feed.acked >= set(stream)
+
+    await wait_until(all_acked, 30)
+    _, alarms = await ask(http, f"{url}/api/alarms?state=all&limit=1000")
+    assert len(alarms) == 40
+    assert {alarm["state"] for alarm in alarms} == {"ended_unacknowledged"}
+    assert await stop(process) == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "desk.db")) as db:
+        assert db.execute("SELECT count(*) FROM alarm_events").fetchone()[0] == 80
+
+
+async def test_a_lost_memory_is_healed_by_what_is_asserted_again(tmp_path, mosquitto, feed, page_port, http):
+    config, url = write_config(tmp_path, mosquitto.port, page_port), f"http://127.0.0.1:{page_port}"
+    process = await start(config)
+    await wait_until(lambda: fed(http, url), 20)
+    await feed.tell(1, LIFE[0])
+    await wait_until(lambda: 1 in feed.acked)
+    await stop(process)
+    for file in tmp_path.glob("desk.db*"):
+        file.unlink()
+    process = await start(config)
+    await wait_until(lambda: fed(http, url), 20)
+    await feed.tell(0, transition(1, Change.WORSENED, Severity.RED))
+
+    async def whole():
+        return [a["severity"] for a in (await ask(http, f"{url}/api/alarms"))[1]] == ["red"]
+
+    await wait_until(whole, 5)
+    assert feed.acked == {1}, "a re-assertion is not acknowledged"
+    await stop(process)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('desk = { url = "sqlite:///desk.db" }', "$.desk.url: 'sqlite:///desk.db' names no asynchronous driver; like sqlite+aiosqlite:///desk.db or postgresql+asyncpg://user@host/desk"),
+        ('map = { streets = "none.geojson" }', "$.map.streets: there is no file '{folder}/none.geojson'"),
+        ("pag = { port = 1 }", "$.pag: unknown key; did you mean 'page'?"),
+    ],
+)  # fmt: skip
+async def test_a_mistake_in_the_configuration_is_one_sentence(tmp_path, line, message):
+    path = tmp_path / "center.toml"
+    path.write_text(f'area = "test"\nbroker = {{ host = "h" }}\ndata = {{ url = "http://x" }}\n{line}\n')
+    process = await asyncio.create_subprocess_exec(*command(path), stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, said.decode().strip()) == (
+        2,
+        f"command_center: {path}: {message.format(folder=tmp_path)}",
+    )
