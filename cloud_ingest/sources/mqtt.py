@@ -34,6 +34,7 @@ WINDOW = 400
 _SESSION_S = 24 * 3600
 _LARGEST = 16 * 1024 * 1024  # what is larger the broker must refuse; up to here it is quarantined
 _RECONNECT_S = (1, 5)
+_HANDSHAKE_S = 2.0  # a broker that answers a version 5 CONNECT with silence does not speak it
 log = structlog.get_logger()
 
 
@@ -120,6 +121,7 @@ class Source:
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail = lambda *_: self._say("no answer")
         client.on_message = self._on_message
+        client.on_socket_open = self._on_socket_open
         return client
 
     def _connect(self, client: paho.Client) -> None:
@@ -153,12 +155,23 @@ class Source:
         )
         self._say("")
 
+    def _on_socket_open(self, client: paho.Client, _data: object, _socket: object) -> None:
+        def doubt() -> None:
+            if client is self._client and not self._generation and not client.is_connected():
+                self._fall_back()
+
+        if self._version5:
+            self._loop.call_soon_threadsafe(self._loop.call_later, _HANDSHAKE_S, doubt)
+
     def _fall_back(self) -> None:
         """Begin again with MQTT 3.1.1."""
+        if not self._version5:
+            return
         log.info("broker_speaks_mqtt_3_1_1")
         old, self._version5 = self._client, False
         self._client = self._make_client()
         self._connect(self._client)
+        old.disconnect()
         self._loop.run_in_executor(None, old.loop_stop)
 
     def _on_disconnect(

@@ -119,7 +119,8 @@ async def test_a_page_hears_of_an_alarm_at_once(center, feed, http):
                     break
 
 
-async def test_garbage_on_the_feed_is_kept_and_blocks_nobody(center, feed, http, tmp_path):
+@pytest.mark.usefixtures("center")
+async def test_garbage_on_the_feed_is_kept_and_blocks_nobody(feed, tmp_path):
     await feed.client.publish(topics.alarm("test", "x"), b"\x00garbage", 1)
     await feed.tell(1, LIFE[0])
     await wait_until(lambda: 1 in feed.acked)

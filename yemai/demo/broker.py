@@ -18,7 +18,12 @@ MAX_PACKET_BYTES = 16 * 1024 * 1024
 
 
 def find_mosquitto() -> str | None:
-    """Return the path of mosquitto; Debian keeps it in /usr/sbin, which is not on every PATH."""
+    """Return the path of mosquitto; Debian keeps it in /usr/sbin, which is not on every PATH.
+
+    ``YEMAI_BROKER=embedded`` in the environment is as if there were none.
+    """
+    if os.environ.get("YEMAI_BROKER") == "embedded":
+        return None
     return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
