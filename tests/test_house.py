@@ -9,10 +9,19 @@ import pytest
 from telemetry import plugins
 
 ROOT = Path(__file__).parent.parent
-FILES = [ROOT / line for line in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()]
+FILES = [
+    ROOT / line
+    for line in subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+]
 DOCS = [path for path in FILES if path.suffix == ".md" and "vendor" not in path.parts]
 ALL_DOCS = "\n".join(path.read_text("utf-8") for path in DOCS)
-MODULES = [path for path in FILES if path.suffix in (".py", ".js", ".css") and "vendor" not in path.parts and path.exists()]
+MODULES = [
+    path
+    for path in FILES
+    if path.suffix in (".py", ".js", ".css") and "vendor" not in path.parts and path.exists()
+]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -27,7 +36,9 @@ def test_every_local_link_leads_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("package", ["edge_agent.drivers", "telemetry.codecs", "cloud_ingest.stores", "cloud_ingest.sources"])
+@pytest.mark.parametrize(
+    "package", ["edge_agent.drivers", "telemetry.codecs", "cloud_ingest.stores", "cloud_ingest.sources"]
+)
 def test_every_plug_in_is_named_in_the_documentation(package):
     for name in plugins.names(package):
         assert f"`{name}`" in ALL_DOCS, name

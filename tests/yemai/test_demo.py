@@ -31,7 +31,9 @@ def port(unused_tcp_port_factory):
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
-async def test_the_check_closes_the_count_and_finds_the_alarms_and_no_other(tmp_path, port, monkeypatch, broker):
+async def test_the_check_closes_the_count_and_finds_the_alarms_and_no_other(
+    tmp_path, port, monkeypatch, broker
+):
     if broker == "mosquitto" and find_mosquitto() is None:
         pytest.skip("mosquitto is not installed (apt install mosquitto)")
     words = ["demo", "--check", "--for", "25", "--json", "--data", str(tmp_path), "--port", str(port)]
@@ -41,7 +43,9 @@ async def test_the_check_closes_the_count_and_finds_the_alarms_and_no_other(tmp_
     verdict = json.loads(out)
     assert code == 0, (verdict, err)
     samples = verdict["samples"]
-    assert samples["made"] == samples["stored"] + samples["queued"] + samples["quarantined"] + sum(samples["dropped"].values())
+    assert samples["made"] == samples["stored"] + samples["queued"] + samples["quarantined"] + sum(
+        samples["dropped"].values()
+    )
     assert samples["made"] > 2000
     assert {alarm["scenario"] for alarm in verdict["alarms"]} == {"charger_overheats", "smoke_then_fire"}
     assert verdict["alarms_unexpected"] == []
@@ -60,21 +64,44 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
 
     await wait_until(latest, 20, "the first reading")
     polled, shown = set(), set()
-    command = [mbpoll, "-m", "tcp", "-p", str(run["buses"]["e4-tcp"]["port"]), "-a", "1", "-0", "-r", "0", "-c", "1", "-1", "-q", "127.0.0.1"]
+    command = [
+        mbpoll,
+        "-m",
+        "tcp",
+        "-p",
+        str(run["buses"]["e4-tcp"]["port"]),
+        "-a",
+        "1",
+        "-0",
+        "-r",
+        "0",
+        "-c",
+        "1",
+        "-1",
+        "-q",
+        "127.0.0.1",
+    ]
     async with asyncio.timeout(40):
         while len(polled & shown) < 3:  # both watch the same register of a device whose value moves
             process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             out, _ = await process.communicate()
             polled.update(map(float, re.findall(r"^\[0\]:\s+(\d+)", out.decode(), re.MULTILINE)))
             shown.add(await latest())
-    async with http.get(f"{state['data_api']}/api/data/history?device=efm-03&metric=residual_current") as answer:
+    async with http.get(
+        f"{state['data_api']}/api/data/history?device=efm-03&metric=residual_current"
+    ) as answer:
         history = {value for _, value, _ in (await answer.json())["points"]}
     assert polled & shown <= history
 
     second = await said(await yemai("demo", "--data", str(tmp_path), "--port", str(port + 1)))
     assert second[0] == 2
-    assert second[2] == f"yemai: a demo is already running on {tmp_path}; stop it, or choose another folder with --data\n"
-    code, out, _ = await said(await yemai("demo", "scenario", "charger_overheats", "--data", str(tmp_path), lang="zh"))
+    assert (
+        second[2]
+        == f"yemai: a demo is already running on {tmp_path}; stop it, or choose another folder with --data\n"
+    )
+    code, out, _ = await said(
+        await yemai("demo", "scenario", "charger_overheats", "--data", str(tmp_path), lang="zh")
+    )
     assert code == 0
     assert "应有告警：chg-05 · ev_charger.overheat · red" in out
     code, _, err = await said(await yemai("demo", "scenario", "charger", "--data", str(tmp_path)))
@@ -90,7 +117,12 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
     assert code == 0
     assert "Traceback" not in err
     assert f"The page: http://127.0.0.1:{port}" in out
-    errors = [line for log in (tmp_path / "logs").glob("*.log") for line in log.read_text(errors="replace").splitlines() if '"error"' in line or "Traceback" in line]
+    errors = [
+        line
+        for log in (tmp_path / "logs").glob("*.log")
+        for line in log.read_text(errors="replace").splitlines()
+        if '"error"' in line or "Traceback" in line
+    ]
     assert errors == []
 
     again = await yemai("demo", "--data", str(tmp_path), "--port", str(port))
@@ -109,7 +141,10 @@ async def test_a_port_in_use_is_one_plain_sentence(tmp_path, port):
 
 async def test_a_scenario_without_a_demo_says_how_to_start_one(tmp_path):
     code, _, err = await said(await yemai("demo", "scenario", "charger_overheats", "--data", str(tmp_path)))
-    assert (code, err) == (2, f"yemai: no demo is running on {tmp_path}; start one with: yemai demo --data {tmp_path}\n")
+    assert (code, err) == (
+        2,
+        f"yemai: no demo is running on {tmp_path}; start one with: yemai demo --data {tmp_path}\n",
+    )
 
 
 @pytest.mark.parametrize("part", ["edge", "ingest", "center"])

@@ -1,0 +1,30 @@
+"""``python -m bench [NAME]``: without a name, all of them."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from telemetry import plugins
+from telemetry.errors import Refused
+
+NOT_BENCHES = {"figure"}
+
+
+def main() -> int:
+    """Print one JSON object a line."""
+    known = [name for name in plugins.names("bench") if name not in NOT_BENCHES]
+    for name in sys.argv[1:] or known:
+        try:
+            bench = plugins.load("bench", name)
+        except Refused as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 2
+        for figure in bench.run():
+            print(msgspec.json.encode(figure).decode(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
