@@ -18,7 +18,7 @@ from rules.engine import Engine
 from rules.pack import load_packs
 from telemetry.clock import SystemClock
 from telemetry.codecs import json
-from telemetry.readings import Reading, Upload
+from telemetry.readings import AgentId, DeviceId, MetricName, Reading, Upload
 from telemetry.text import Text
 
 if TYPE_CHECKING:
@@ -64,9 +64,13 @@ def run() -> Iterator[Figure]:
                 for _ in range(MOST_MESSAGES):
                     seq += 1
                     now = clock.now_ms() + seq  # each message a moment of its own
-                    values = dict.fromkeys(METRICS, 1.0 + seq % 50)
-                    readings = tuple(Reading(f"m{(3 * seq + n) % 900}", now, values) for n in range(3))
-                    payload = json.encode(Upload("edge-01", "b", seq, now, readings))
+                    values: dict[MetricName, float | None] = dict.fromkeys(
+                        map(MetricName, METRICS), 1.0 + seq % 50
+                    )
+                    readings = tuple(
+                        Reading(DeviceId(f"m{(3 * seq + n) % 900}"), now, values) for n in range(3)
+                    )
+                    payload = json.encode(Upload(AgentId("edge-01"), "b", seq, now, readings))
                     batch.append(Delivery("edge-01", "bench", payload, now, None))
                 pipeline.process(batch)
             return BATCHES * MOST_MESSAGES * 3 * len(METRICS)

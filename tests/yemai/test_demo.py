@@ -7,8 +7,8 @@ import re
 import sys
 
 import pytest
-
 from waiting import wait_until
+
 from yemai.demo.broker import find_mosquitto
 
 
@@ -53,7 +53,7 @@ async def test_the_check_closes_the_count_and_finds_the_alarms_and_no_other(
 
 async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path, port, http, mbpoll):
     demo = await yemai("demo", "--data", str(tmp_path), "--port", str(port))
-    await wait_until(lambda: (tmp_path / "demo.json").exists(), 60, "the demo to be up")
+    await wait_until((tmp_path / "demo.json").exists, 60, "the demo to be up")
     state = json.loads((tmp_path / "demo.json").read_text())
     run = json.loads((tmp_path / "config" / "simulators.json").read_text())
 
@@ -126,7 +126,7 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
     assert errors == []
 
     again = await yemai("demo", "--data", str(tmp_path), "--port", str(port))
-    await wait_until(lambda: (tmp_path / "demo.json").exists(), 60, "the demo to be up again")
+    await wait_until((tmp_path / "demo.json").exists, 60, "the demo to be up again")
     assert [alarm["device"] for alarm in await raised()] == ["chg-05"], "it goes on with the same data"
     again.terminate()
     await said(again, 40)
