@@ -8,17 +8,9 @@ from typing import Any
 import msgspec
 
 from telemetry import plugins, topics
-from telemetry.config import Secret, load_toml
+from telemetry.broker import BrokerConfig
+from telemetry.config import load_toml
 from telemetry.errors import ConfigError, Refused
-
-
-class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The MQTT broker."""
-
-    host: str
-    port: int = 1883
-    username: str | None = None
-    password: Secret | None = None
 
 
 class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

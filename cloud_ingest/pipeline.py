@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from telemetry.transitions import Transition
 
 MOST_MESSAGES = 400
-LINGER_S = 0.02
+LINGER_S = 0.05
 _RETRY_S = (0.5, 5.0)
 log = structlog.get_logger()
 

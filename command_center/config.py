@@ -7,18 +7,10 @@ from pathlib import Path
 import msgspec
 
 from telemetry import topics
-from telemetry.config import Secret, load_toml
+from telemetry.broker import BrokerConfig
+from telemetry.config import load_toml
 from telemetry.errors import ConfigError, Refused
 from telemetry.text import Text
-
-
-class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the alarm feed is."""
-
-    host: str
-    port: int = 1883
-    username: str | None = None
-    password: Secret | None = None
 
 
 class DeskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -65,10 +65,10 @@ class Feed:
             broker.host,
             broker.port,
             username=broker.username,
-            password=broker.password.reveal() if broker.password else None,
+            password=broker.secret,
             identifier=f"{self._config.area}-{self._config.consumer}",
             clean_session=True,  # what is not acknowledged comes again from the producer, not from the broker
-            keepalive=15,
+            keepalive=broker.keepalive_s,
         )
         async with client:
             await client.subscribe(topics.alarm(self._config.area, "+"), topics.QOS)

@@ -6,23 +6,9 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from device_profiles.profile import (
-    Example,
-    Frame,
-    FrameField,
-    Limits,
-    Order,
-    Parameter,
-    Point,
-    Profile,
-    Serial,
-    Timing,
-    Value,
-)  # fmt: skip
+from device_profiles.profile import FrameField, Point, Profile, ProfileFile, Value
 from device_profiles.units import UNITS, conversion
 from device_profiles.vocabulary import DeviceClass, load_classes
 from telemetry.config import load_yaml
@@ -32,28 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FOLDER = Path(__file__).parent / "catalogue"
-
-
-class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A profile as it is written: ``catalogue/<class>/<vendor_model>.yaml``."""
-
-    vendor: str
-    model: str
-    transport: Literal["modbus", "serial_frame", "nbiot_udp"]
-    source: tuple[str, ...]
-    confidence: Literal["high", "medium"]
-    unit_id: int | None = None
-    serial: Serial | None = None
-    tcp_port: int | None = None
-    word_order: Order = "big"
-    byte_order: Order = "big"
-    parameters: dict[str, Parameter] = {}
-    timing: Timing = Timing()
-    limits: Limits = Limits()
-    points: tuple[Point, ...] = ()
-    frame: Frame | None = None
-    examples: tuple[Example, ...] = ()
-    quirks: tuple[str, ...] = ()
 
 
 def load_profile(path: Path) -> Profile:

@@ -226,13 +226,11 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error: str = ""  # a part of the message
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of one vendor, with all addresses bound."""
+class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A profile as it is written: ``catalogue/<class>/<vendor_model>.yaml``."""
 
-    id: str
     vendor: str
     model: str
-    device_class: str
     transport: Literal["modbus", "serial_frame", "nbiot_udp"]
     source: tuple[str, ...]
     confidence: Literal["high", "medium"]
@@ -248,6 +246,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     frame: Frame | None = None
     examples: tuple[Example, ...] = ()
     quirks: tuple[str, ...] = ()
+
+
+class Profile(ProfileFile, frozen=True, kw_only=True):
+    """One model of one vendor: its file, named."""
+
+    id: str
+    device_class: str
 
     @property
     def values(self) -> tuple[Value, ...]:

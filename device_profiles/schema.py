@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from device_profiles.loading import ProfileFile
+from device_profiles.profile import ProfileFile
 
 FILE = Path(__file__).parent / "profile.schema.json"
 

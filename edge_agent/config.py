@@ -10,18 +10,9 @@ import msgspec
 from device_profiles.loading import load_catalogue
 from edge_agent.driver import Device, DriverModule
 from telemetry import plugins, topics
-from telemetry.config import Secret, convert, load_toml
+from telemetry.broker import BrokerConfig
+from telemetry.config import convert, load_toml
 from telemetry.errors import ConfigError, Refused, did_you_mean
-
-
-class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where uploads go."""
-
-    host: str
-    port: int = 1883
-    username: str | None = None
-    password: Secret | None = None
-    keepalive_s: int = 30
 
 
 class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +48,7 @@ class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     agent: str
     area: str
-    broker: Broker
+    broker: BrokerConfig
     outbox: OutboxConfig
     buses: tuple[BusEntry, ...]
 
@@ -77,7 +68,7 @@ class AgentConfig(msgspec.Struct, frozen=True):
 
     agent: str
     area: str
-    broker: Broker
+    broker: BrokerConfig
     outbox: OutboxConfig
     buses: tuple[Bus, ...]
 

@@ -56,7 +56,7 @@ class Uplink:
             broker.host,
             broker.port,
             username=broker.username,
-            password=broker.password.reveal() if broker.password else None,
+            password=broker.secret,
             identifier=f"{self._config.area}-{self._config.agent}",
             keepalive=broker.keepalive_s,
             timeout=_PUBLISH_S,

@@ -115,7 +115,7 @@ class Source:
             clean_session=None if self._version5 else False,
         )
         if broker.username is not None:
-            client.username_pw_set(broker.username, broker.password.reveal() if broker.password else None)
+            client.username_pw_set(broker.username, broker.secret)
         client.max_inflight_messages_set(WINDOW)
         client.reconnect_delay_set(*_RECONNECT_S)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
@@ -132,7 +132,7 @@ class Source:
             properties.ReceiveMaximum = WINDOW
             properties.MaximumPacketSize = _LARGEST
             extra = {"clean_start": False, "properties": properties}
-        client.connect_async(broker.host, broker.port, keepalive=30, **extra)
+        client.connect_async(broker.host, broker.port, keepalive=broker.keepalive_s, **extra)
         client.loop_start()
 
     def _on_connect(
