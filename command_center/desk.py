@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from command_center.lifecycle import Alarm, acknowledge, apply, supersede
 from telemetry.errors import Unavailable
+from telemetry.transitions import Change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,11 @@ class Desk:
         except (OperationalError, OSError) as error:
             raise Unavailable(f"desk: {error}") from None
         now = self._clock.now_ms()
-        self._asserted.update((message.transition.alarm, now) for message in messages)
+        for message in messages:
+            if message.transition.change is Change.ENDED:
+                self._asserted.pop(message.transition.alarm, None)
+            else:
+                self._asserted[message.transition.alarm] = now
         return list(changed.values())
 
     async def acknowledge(self, alarm: str, name: str, comment: str) -> Alarm:
