@@ -139,6 +139,14 @@ async def test_a_port_in_use_is_one_plain_sentence(tmp_path, port):
     assert (code, err) == (2, f"yemai: port {port} is in use; choose another with --port\n")
 
 
+async def test_a_folder_that_cannot_be_made_is_one_plain_sentence():
+    code, _, err = await said(await yemai("demo", "--data", "/proc/nope"))
+    assert (code, err) == (
+        2,
+        "yemai: cannot keep data in /proc/nope: No such file or directory; choose another folder with --data\n",
+    )
+
+
 async def test_a_scenario_without_a_demo_says_how_to_start_one(tmp_path):
     code, _, err = await said(await yemai("demo", "scenario", "charger_overheats", "--data", str(tmp_path)))
     assert (code, err) == (

@@ -47,7 +47,15 @@ async def district(
         if not quiet:
             print(text, file=sys.stderr, flush=True)
 
-    data.mkdir(parents=True, exist_ok=True)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            say(
+                f"不能在 {data} 存放数据：{error.strerror}；用 --data 另选目录",
+                f"cannot keep data in {data}: {error.strerror}; choose another folder with --data",
+            )
+        ) from None
     with _only_one(data):
         plan = make_plan(load_district(), data.resolve(), page_port=port, seed=seed)
         tell(
