@@ -6,82 +6,103 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from device_profiles.vocabulary import DeviceClass, Kind, load_classes
+from device_profiles.vocabulary import load_classes
+from rules.checks import check_rule
 from telemetry.config import load_yaml
 from telemetry.errors import ConfigError, did_you_mean
 from telemetry.severity import Severity
 from telemetry.text import Text
-from telemetry.transitions import Category
+from telemetry.transitions import Category, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FOLDER = Path(__file__).parent / "packs"
+WAYS = ("above", "at_least", "below", "at_most", "equals")
+"""How a value can pass a limit."""
+CONDITIONS = (*WAYS, "stuck", "no_data")
 Colour = Literal["blue", "yellow", "orange", "red"]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Span = Annotated[float, msgspec.Meta(gt=0)]
+Steps = dict[str, float]  # colour → limit; checked in rules.checks, which knows the nearest
 
 
 class Stuck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The value has not moved by more than ``within`` for ``after_s`` seconds."""
+    """The value has not moved by more than ``within``, in the metric's unit, for ``after_s`` seconds."""
 
-    after_s: float
-    within: float
+    after_s: Span
+    within: Annotated[float, msgspec.Meta(ge=0)]
     severity: Colour
 
 
 class NoData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Not one good sample of the device for ``after_s`` seconds."""
+    """Not one value of the device for ``after_s`` seconds."""
 
-    after_s: float
+    after_s: Span
     severity: Colour
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One rule as it is written.  Exactly one of the conditions is given.
+    """One rule as it is written.  Exactly one of :data:`CONDITIONS` is given.
 
-    ``above``, ``below`` and ``equals`` name a limit for each severity.  An alarm that stands ends when
-    the value is back at ``clear``, which lies on the good side of the mildest limit; worse steps have the
-    same distance.
+    ``above``, ``at_least``, ``below``, ``at_most`` and ``equals`` name a limit for each severity, in the
+    metric's unit.  The value must have passed it for ``for_s`` seconds of the device's own time, of which each
+    sample accounts for ``gap_s`` at most (two thirds of ``for_s`` where it is not given).  An alarm that stands ends
+    when the value is back at ``clear``, which lies on the good side of the mildest limit; worse steps are left
+    at the same distance.
     """
 
     id: str
     title: Text
+    category: Category
+    source: Annotated[str, msgspec.Meta(min_length=3)]
     metric: str = ""
-    category: Category = Category.WARNING
-    above: dict[Colour, float] = {}
-    below: dict[Colour, float] = {}
-    equals: dict[Colour, float] = {}
+    unit: str | None = None
+    above: Steps = {}
+    at_least: Steps = {}
+    below: Steps = {}
+    at_most: Steps = {}
+    equals: Steps = {}
     stuck: Stuck | None = None
     no_data: NoData | None = None
-    for_s: float = 0.0
+    for_s: Seconds = 0.0
+    gap_s: Span | None = None
     clear: float | None = None
     edge: bool = False
     advice: Text | None = None
-    source: str
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The names of the conditions that are given."""
+        return tuple(name for name in CONDITIONS if getattr(self, name))
+
+    @property
+    def way(self) -> str:
+        """How a value passes a limit; empty for a condition without limits."""
+        return next((name for name in self.conditions if name in WAYS), "")
 
     @property
     def limits(self) -> dict[Severity, float]:
         """Severity → limit, the mildest first; empty for conditions without a limit."""
-        given = self.above or self.below or self.equals
+        given: Steps = getattr(self, self.way) if self.way else {}
         return {Severity.parse(colour): given[colour] for colour in sorted(given, key=Severity.parse)}
-
-    @property
-    def gap(self) -> float:
-        """The distance between a limit and where it is left."""
-        mildest = next(iter(self.limits.values()), 0.0)
-        return 0.0 if self.clear is None else abs(mildest - self.clear)
 
 
 class PackTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A series of ``[seconds, value]`` and the transitions it must cause: ``[seconds, change, severity]``.
 
-    A value of null is a sample that the device did not answer.  ``until_s`` lets time pass after the last.
+    A value of null is a sample that the device did not answer.  A time that lies before the one above it is a
+    sample that comes late.  ``until_s`` lets time pass after the last.
     """
 
     name: str
     rule: str
-    series: tuple[tuple[float, float | None], ...]
-    expect: tuple[tuple[float, str, Colour], ...]
+    series: Annotated[tuple[tuple[Seconds, float | None], ...], msgspec.Meta(min_length=1)]
+    expect: tuple[tuple[float, Change, Colour], ...]
     until_s: float | None = None
 
 
@@ -98,18 +119,19 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tests: tuple[PackTest, ...] = ()
 
 
-def load_packs(paths: list[Path] | None = None) -> tuple[RulePack, ...]:
-    """Read rule packs, the shipped ones by default; raise :class:`ConfigError`."""
-    packs = tuple(load_pack(path) for path in (sorted(FOLDER.glob("*.yaml")) if paths is None else paths))
-    seen: dict[str, str] = {}
-    for pack in packs:
-        for rule in pack.rules:
-            if rule.id in seen:
-                raise ConfigError(
-                    f"{pack.device_class}.yaml", "$.rules", f"'{rule.id}' is also in {seen[rule.id]}"
-                )
-            seen[rule.id] = f"{pack.device_class}.yaml"
-    return packs
+def load_packs(paths: Sequence[Path] | None = None) -> tuple[RulePack, ...]:
+    """Read rule packs, the shipped ones by default; raise :class:`ConfigError`.
+
+    A file's name is its class, so no class has two packs and, with ids that begin with the class, no two
+    rules share an id.
+    """
+    files = sorted(FOLDER.glob("*.yaml")) if paths is None else list(paths)
+    seen: dict[str, Path] = {}
+    for path in files:
+        if path.stem in seen:
+            raise ConfigError(path, "$", f"class '{path.stem}' has a pack already, {seen[path.stem]}")
+        seen[path.stem] = path
+    return tuple(load_pack(path) for path in files)
 
 
 def load_pack(path: Path) -> RulePack:
@@ -124,55 +146,10 @@ def load_pack(path: Path) -> RulePack:
         if rule.id in seen:
             raise ConfigError(path, f"$.rules[{index}].id", f"'{rule.id}' is given twice")
         seen.add(rule.id)
-        _check(path, f"$.rules[{index}]", rule, classes[path.stem])
+        check_rule(path, f"$.rules[{index}]", rule, classes[path.stem])
     for index, test in enumerate(file.tests):
         if test.rule not in seen:
             raise ConfigError(
                 path, f"$.tests[{index}].rule", f"no rule '{test.rule}'", hint=did_you_mean(test.rule, seen)
             )
     return RulePack(path.stem, file.rules, file.tests)
-
-
-def _check(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
-    if not rule.id.startswith(f"{device_class.name}."):
-        raise ConfigError(path, f"{at}.id", f"'{rule.id}'", hint=f"begin it with '{device_class.name}.'")
-    conditions = [bool(c) for c in (rule.above, rule.below, rule.equals, rule.stuck, rule.no_data)]
-    if sum(conditions) != 1:
-        raise ConfigError(
-            path,
-            at,
-            f"has {sum(conditions)} conditions",
-            hint="give one of above, below, equals, stuck, no_data",
-        )
-    if rule.no_data is not None:
-        if rule.metric:
-            raise ConfigError(
-                path, f"{at}.metric", "no_data is about the whole device", hint="remove 'metric'"
-            )
-        return
-    metric = device_class.metrics.get(rule.metric)
-    if metric is None:
-        hint = did_you_mean(rule.metric, device_class.metrics)
-        raise ConfigError(
-            path, f"{at}.metric", f"class '{device_class.name}' has no '{rule.metric}'", hint=hint
-        )
-    if metric.kind is Kind.STATE and (rule.above or rule.below):
-        raise ConfigError(path, at, f"'{rule.metric}' is a state", hint="compare it with 'equals'")
-    limits = list(rule.limits.values())
-    for limit in limits:
-        if not metric.low <= limit <= metric.high:
-            raise ConfigError(
-                path, at, f"limit {limit:g} {metric.unit} is outside {metric.low:g} to {metric.high:g}",
-                hint="such a sample is implausible and never judged",
-            )  # fmt: skip
-    if limits != sorted(limits, reverse=bool(rule.below)):
-        raise ConfigError(
-            path, at, "a worse severity has a milder limit", hint="let the limits move on with the severity"
-        )
-    if rule.clear is not None:
-        if rule.equals or rule.stuck:
-            raise ConfigError(
-                path, f"{at}.clear", "has no meaning here", hint="only 'above' and 'below' have it"
-            )
-        if (rule.clear > limits[0]) if rule.above else (rule.clear < limits[0]):
-            raise ConfigError(path, f"{at}.clear", f"{rule.clear:g} is on the bad side of {limits[0]:g}")

@@ -36,7 +36,7 @@ def prove(pack: RulePack, classes: Mapping[str, DeviceClass]) -> list[Failure]:
     for test in pack.tests:
         found = _play(pack, test, classes)
         expected: list[tuple[float, str, str]] = [
-            (float(t), change, severity) for t, change, severity in test.expect
+            (float(t), change.value, severity) for t, change, severity in test.expect
         ]
         if found != expected:
             failures.append(Failure(f"{pack.device_class}: {test.name}", expected, found))
@@ -49,11 +49,12 @@ def _play(pack: RulePack, test: PackTest, classes: Mapping[str, DeviceClass]) ->
     engine = Engine([msgspec.structs.replace(pack, rules=rules)], classes)
     metric = MetricName(rules[0].metric or next(iter(device_class.metrics)))
     state = engine.expect(State.empty(), {_DEVICE: pack.device_class}, _START_MS)
-    found = []
+    found, now = list[tuple[float, str, str]](), _START_MS
     for seconds, value in test.series:
-        now = _START_MS + round(seconds * 1000)
+        time = _START_MS + round(seconds * 1000)
+        now = max(now, time)
         quality = {metric: Quality.NO_ANSWER} if value is None else {}
-        frame = Frame.of([Reading(_DEVICE, now, {metric: value}, quality)], device_class)
+        frame = Frame.of([Reading(_DEVICE, time, {metric: value}, quality)], device_class)
         state, ticked = engine.tick(state, now)
         state, judged = engine.evaluate(state, frame, now)
         found += [(seconds, t.change.value, t.severity.name.lower()) for t in (*ticked, *judged)]

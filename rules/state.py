@@ -1,96 +1,164 @@
-"""What the engine remembers between two frames, as arrays over the devices of a class.
+"""What the engine remembers between two frames: arrays over the devices of a class, and the standing alarms.
 
-A state is never changed: :meth:`State.own` gives the copy that the next state is made in.
+A state is never changed.  :meth:`State.fork` gives the one that the next is made in; it shares every array
+with the old one until that array is written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from telemetry.errors import Malformed
+from telemetry.transitions import Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 NEVER = -1
 """In an array of times: it is not so."""
 
-_COLUMNS: dict[str, Any] = {
-    "level": np.int8,  # the severity that stands, 0 for none
-    "ordinal": np.int32,  # transitions of the standing alarm so far
-    "began": np.int64,  # UTC ms, of the standing alarm
-    "judged": np.int64,  # time of the newest sample that was known
-    "changed": np.int64,  # time of the latest transition
-    "value": np.float64,  # at the latest transition
-    "reference": np.float64,  # stuck: the value that has not moved; no data: unused
-    "reference_at": np.int64,  # stuck: since when; no data: when the device was last heard
-}
-_FILL = {"level": 0, "ordinal": 0, "value": np.nan, "reference": np.nan}
+
+class Column(NamedTuple):
+    """One number that is remembered for each device."""
+
+    kind: str
+    fill: float
+
+
+TIME = Column("<i8", NEVER)
+SPAN = Column("<i8", 0)
+VALUE = Column("<f8", np.nan)
+_LEVEL = Column("|i1", 0)
+_KINDS = {column.kind for column in (TIME, VALUE, _LEVEL)}
+COMMON: Mapping[str, Column] = {"level": _LEVEL, "judged": TIME}
+"""What every rule remembers: the severity that stands (0: none), and the time of the newest known sample."""
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """An alarm that stands: when it began (UTC ms), and its nth transition, which is its latest."""
+
+    began: int
+    ordinal: int
+    latest: Transition
 
 
 @dataclass
 class RuleState:
-    """One rule over all devices of its class; ``since`` is int64 (steps, devices)."""
+    """What one rule remembers.  The keys of ``standing`` and ``past`` are places in the columns."""
 
+    basis: str
+    """How the condition reads; when that changes, what it remembered is void."""
     columns: dict[str, NDArray[Any]]
-    since: NDArray[np.int64]
+    standing: dict[int, Alarm] = field(default_factory=dict)
+    past: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Of each device's latest ended alarm: when it began and ended."""
+    _mine: set[str] = field(default_factory=set)
 
     @classmethod
-    def new(cls, steps: int, devices: int) -> RuleState:
+    def new(cls, basis: str, columns: Mapping[str, Column], devices: int) -> RuleState:
         """Nothing has happened yet."""
-        columns = {name: np.full(devices, _FILL.get(name, NEVER), kind) for name, kind in _COLUMNS.items()}
-        return cls(columns, np.full((steps, devices), NEVER, np.int64))
+        made = {name: np.full(devices, c.fill, c.kind) for name, c in {**COMMON, **columns}.items()}
+        return cls(basis, made, _mine={*made, "alarms"})
 
-    def copy(self) -> RuleState:
-        """Return a copy that may be changed."""
-        return RuleState({name: column.copy() for name, column in self.columns.items()}, self.since.copy())
+    def fork(self) -> RuleState:
+        """Return a state that may be written; arrays are copied when they are."""
+        return RuleState(self.basis, dict(self.columns), self.standing, self.past)
 
-    def grow(self, by: int) -> None:
-        """Make room for ``by`` more devices."""
-        more = RuleState.new(len(self.since), by)
-        self.columns = {name: np.concatenate([c, more.columns[name]]) for name, c in self.columns.items()}
-        self.since = np.concatenate([self.since, more.since], axis=1)
+    def take(self, name: str, places: NDArray[np.intp]) -> NDArray[Any]:
+        """Return what is remembered at ``places``."""
+        taken: NDArray[Any] = self.columns[name][places]
+        return taken
+
+    def put(self, name: str, places: Any, values: Any) -> None:
+        """Remember ``values`` at ``places``."""
+        if name not in self._mine:
+            self.columns[name] = self.columns[name].copy()
+            self._mine.add(name)
+        self.columns[name][places] = values
+
+    def stand(self, place: int, alarm: Alarm) -> None:
+        """Remember the alarm that stands at ``place``."""
+        self._own_alarms()
+        self.standing[place] = alarm
+        self.put("level", place, int(alarm.latest.severity))
+
+    def end(self, place: int, ended: int) -> None:
+        """Remember that the alarm at ``place`` has ended at ``ended`` (UTC ms)."""
+        self._own_alarms()
+        self.past[place] = (self.standing.pop(place).began, ended)
+        self.put("level", place, 0)
+
+    def _own_alarms(self) -> None:
+        if "alarms" not in self._mine:
+            self.standing, self.past = dict(self.standing), dict(self.past)
+            self._mine.add("alarms")
+
+    def grow(self, columns: Mapping[str, Column], devices: int) -> None:
+        """Make room for ``devices`` in all."""
+        more = RuleState.new(self.basis, columns, devices - len(self.columns["level"])).columns
+        self.columns = {name: np.concatenate([c, more[name]]) for name, c in self.columns.items()}
+        self._mine |= set(self.columns)
+
+    def relearn(self, basis: str, columns: Mapping[str, Column]) -> RuleState:
+        """Return the state for a condition that reads differently now: alarms stand until it is judged anew."""
+        fresh = RuleState.new(basis, columns, len(self.columns["level"]))
+        for name in COMMON:
+            fresh.columns[name] = self.columns[name].copy()
+        fresh.standing, fresh.past = dict(self.standing), dict(self.past)
+        return fresh
 
 
 @dataclass
 class ClassState:
     """All rules of one class."""
 
-    devices: dict[str, int] = field(default_factory=dict)  # id → column
+    devices: dict[str, int] = field(default_factory=dict)  # id → place
     rules: dict[str, RuleState] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
+    """Devices that are no longer registered and may still have alarms to end."""
 
-    def copy(self) -> ClassState:
+    def fork(self) -> ClassState:
         """Return a copy that may be changed."""
-        return ClassState(dict(self.devices), {rule: state.copy() for rule, state in self.rules.items()})
+        rules = {rule: state.fork() for rule, state in self.rules.items()}
+        return ClassState(self.devices, rules, self.retired)
 
-    def places(self, devices: Iterable[str]) -> NDArray[np.intp]:
-        """Return the columns of ``devices``, making new ones for those never seen."""
-        new = [device for device in devices if device not in self.devices]
-        for device in new:
-            self.devices[device] = len(self.devices)
+    def places(self, devices: Sequence[str]) -> NDArray[np.intp]:
+        """Return the places of ``devices``, making new ones for those never seen."""
+        new = [device for device in dict.fromkeys(devices) if device not in self.devices]
         if new:
-            for state in self.rules.values():
-                state.grow(len(self.devices) - len(state.columns["level"]))
-        return np.array([self.devices[device] for device in devices], np.intp)
+            self.devices = {**self.devices, **{name: len(self.devices) + n for n, name in enumerate(new)}}
+        return np.fromiter(map(self.devices.__getitem__, devices), np.intp, len(devices))
 
-    def rule(self, rule: str, steps: int) -> RuleState:
-        """Return a rule's state, making it where the rule is new."""
-        if rule not in self.rules or len(self.rules[rule].since) != steps:
-            self.rules[rule] = RuleState.new(steps, len(self.devices))
-        return self.rules[rule]
+    def rule(self, rule: str, basis: str, columns: Mapping[str, Column]) -> RuleState:
+        """Return a rule's memory with room for all devices, made anew where there is none of this basis."""
+        mine = self.rules.get(rule)
+        if mine is None:
+            mine = self.rules[rule] = RuleState.new(basis, columns, len(self.devices))
+        elif mine.basis != basis or mine.columns.keys() != {*COMMON, *columns}:
+            mine = self.rules[rule] = mine.relearn(basis, columns)
+        if len(mine.columns["level"]) < len(self.devices):
+            mine.grow(columns, len(self.devices))
+        return mine
+
+
+class _StoredRule(msgspec.Struct):
+    basis: str
+    columns: dict[str, tuple[str, bytes]]
+    standing: list[tuple[int, Alarm]]
+    past: list[tuple[int, int, int]]
 
 
 class _Stored(msgspec.Struct):
     version: int
     devices: list[str]
-    rules: dict[str, tuple[int, dict[str, bytes], bytes]]
+    rules: dict[str, _StoredRule]
 
 
 @dataclass
@@ -104,19 +172,20 @@ class State:
         """Return the state of an engine that has seen nothing."""
         return cls()
 
-    def own(self, device_class: str) -> tuple[State, ClassState]:
-        """Return a new state and, in it, a copy of one class's part that may be changed."""
-        part = self.classes.get(device_class, ClassState()).copy()
+    def fork(self, device_class: str) -> tuple[State, ClassState]:
+        """Return a new state and, in it, one class's part that may be changed."""
+        part = self.classes.get(device_class, ClassState()).fork()
         return State({**self.classes, device_class: part}), part
 
     def dump(self, device_class: str) -> bytes:
-        """Return one class's part as bytes."""
+        """Return one class's part as bytes; ``KeyError`` for a class that is not in :attr:`classes`."""
         part = self.classes[device_class]
         rules = {
-            name: (
-                len(rule.since),
-                {c: array.tobytes() for c, array in rule.columns.items()},
-                rule.since.tobytes(),
+            name: _StoredRule(
+                rule.basis,
+                {c: (array.dtype.str, array.tobytes()) for c, array in rule.columns.items()},
+                list(rule.standing.items()),
+                [(place, *span) for place, span in rule.past.items()],
             )
             for name, rule in part.rules.items()
         }
@@ -124,25 +193,44 @@ class State:
 
     @classmethod
     def load(cls, parts: Mapping[str, bytes]) -> State:
-        """Return the state that :meth:`dump` wrote; raise :class:`Malformed` for anything else."""
+        """Return the state that :meth:`dump` wrote, class by class; :class:`Malformed` for anything else."""
         return cls({name: _load(data) for name, data in parts.items()})
+
+
+class _Version(msgspec.Struct):
+    version: int
 
 
 def _load(data: bytes) -> ClassState:
     try:
+        version = msgspec.msgpack.decode(data, type=_Version).version
+        if version != VERSION:
+            raise Malformed(f"rule state of version {version}, this is {VERSION}", data)
         stored = msgspec.msgpack.decode(data, type=_Stored)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"rule state: {error}", data) from None
-    if stored.version != VERSION:
-        raise Malformed(f"rule state of version {stored.version}, this is {VERSION}", data)
     count = len(stored.devices)
     rules = {}
-    for name, (steps, columns, since) in stored.rules.items():
-        state = RuleState(
-            {c: np.frombuffer(columns[c], kind).copy() for c, kind in _COLUMNS.items()},
-            np.frombuffer(since, np.int64).reshape(steps, -1).copy(),
-        )
-        if any(len(column) != count for column in state.columns.values()):
+    for name, rule in stored.rules.items():
+        if not rule.columns.keys() >= COMMON.keys():
+            raise Malformed(f"rule state of '{name}' has no {sorted(COMMON.keys() - rule.columns)}", data)
+        if not all(0 <= place < count for place in _places(rule)):
+            raise Malformed(f"rule state of '{name}' tells of a device that is not there", data)
+        columns = {c: _column(name, kind, held, data) for c, (kind, held) in rule.columns.items()}
+        if len({len(column) for column in columns.values()}) != 1 or len(columns["level"]) > count:
             raise Malformed(f"rule state of '{name}' is cut short", data)
-        rules[name] = state
+        if set(np.flatnonzero(columns["level"]).tolist()) != {place for place, _ in rule.standing}:
+            raise Malformed(f"rule state of '{name}' has alarms that do not stand", data)
+        past = {place: (began, ended) for place, began, ended in rule.past}
+        rules[name] = RuleState(rule.basis, columns, dict(rule.standing), past)
     return ClassState({device: place for place, device in enumerate(stored.devices)}, rules)
+
+
+def _places(rule: _StoredRule) -> Iterable[int]:
+    return [*(place for place, _ in rule.standing), *(place for place, _, _ in rule.past)]
+
+
+def _column(rule: str, kind: str, held: bytes, data: bytes) -> NDArray[Any]:
+    if kind not in _KINDS or len(held) % np.dtype(kind).itemsize:
+        raise Malformed(f"rule state of '{rule}' has a broken column", data)
+    return np.frombuffer(held, kind)  # read-only: written only after a copy

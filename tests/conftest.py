@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import socket
 import threading
+import time
 
 import aiohttp
 import psutil
 import pytest
 from brokers import Mosquitto
-from waiting import wait_until
 
 _LEAK_GRACE_S = 3.0
 
@@ -55,29 +54,23 @@ def missing(what: str, how: str) -> None:
 def nothing_is_left_behind():
     """No child process and no thread outlives its test."""
     me = psutil.Process()
-    children = {child.pid for child in me.children(recursive=True)}
+    children = {child.pid for child in me.children()}
     threads = set(threading.enumerate())
     yield
 
     def left():
-        alive = [child for child in me.children(recursive=True) if child.pid not in children]
-        alive = [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+        alive = [child for child in me.children() if child.pid not in children]
         own = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
-        return alive + own
+        return [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] + own
 
-    async def settled():
-        return not left()
-
-    async def wait():
-        await wait_until(settled, _LEAK_GRACE_S, "children and threads to end")
-
-    try:
-        asyncio.run(wait())
-    except TimeoutError:
-        for child in me.children(recursive=True):
+    deadline, pause = time.monotonic() + _LEAK_GRACE_S, threading.Event()
+    while left() and time.monotonic() < deadline:
+        pause.wait(0.02)
+    if found := left():
+        for child in me.children():
             if child.pid not in children:
                 child.kill()
-        pytest.fail(f"left behind: {left()}")
+        pytest.fail(f"left behind: {found}")
 
 
 @pytest.fixture

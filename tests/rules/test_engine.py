@@ -1,236 +1,238 @@
-"""The engine against a slow reference, and the properties that operators lean on."""
+"""Stories of single devices: what begins, worsens, eases and ends an alarm, and what does not."""
 
-import hypothesis.strategies as st
-import msgspec
-import numpy as np
-import pytest
-from hypothesis import given, settings
+from __future__ import annotations
 
-from device_profiles.vocabulary import load_classes
-from rules.engine import Engine
-from rules.frame import Frame
-from rules.pack import Rule, RulePack, load_packs
 from rules.state import State
-from telemetry.errors import Malformed
-from telemetry.quality import ABSENT, Quality
-from telemetry.readings import Reading
-from telemetry.text import Text
-from telemetry.transitions import Change
-
-CLASSES = load_classes()
-START = 1_764_000_000_000
-TEMPERATURE = CLASSES["ev_charger"]
+from telemetry.quality import Quality
+from telemetry.transitions import alarm_id
+from tests.rules.scenes import HOT, SILENT, SLOW, STUCK, T0, engine, frame, told
 
 
-def rule(**fields):
-    given_ = {
-        "id": "ev_charger.r",
-        "title": Text("甲", "A"),
-        "metric": "temperature",
-        "source": "test",
-        **fields,
-    }
-    return msgspec.convert(given_, Rule)
-
-
-def engine(*rules):
-    return Engine([RulePack("ev_charger", rules, ())], CLASSES)
-
-
-def frame(*samples):
-    """Samples are (device, seconds, value or None, quality)."""
-    return Frame.of(
-        [
-            Reading(
-                device,
-                START + round(seconds * 1000),
-                {"temperature": value},
-                {"temperature": quality} if quality else {},
-            )
-            for device, seconds, value, quality in samples
-        ],
-        TEMPERATURE,
-    )
-
-
-def play(judge, frames, state=None):
+def play(rules, *rows, state=None):
+    """Evaluate one row a frame; return the state and what was told."""
     state, found = state or State.empty(), []
-    for one in frames:
-        state, transitions = judge.evaluate(state, one, int(one.time.max()) + 50)
-        found += transitions
+    for row in rows:
+        state, news = engine(*rules).evaluate(state, frame(row), T0 + round(row[0] * 1000) + 50)
+        found += news
     return state, found
 
 
-class Reference:
-    """One device, one rule, sample by sample: what the vectorised engine must equal."""
-
-    def __init__(self, wanted):
-        self.rule, self.level, self.since, self.newest = wanted, 0, {}, -1
-
-    def take(self, time, value, known):
-        if not known or time <= self.newest:
-            return None
-        self.newest = time
-        level = 0
-        for severity, limit in self.rule.limits.items():
-            held = self.level >= severity and value > limit - self.rule.gap
-            if value > limit or held:
-                self.since.setdefault(severity, time)
-                if time - self.since[severity] >= self.rule.for_s * 1000:
-                    level = severity
-            else:
-                self.since.pop(severity, None)
-        if level == self.level:
-            return None
-        before, self.level = self.level, level
-        if level == 0:
-            self.since.clear()
-            return Change.ENDED
-        return Change.BEGAN if before == 0 else Change.WORSENED if level > before else Change.EASED
+def test_a_transition_is_complete_enough_to_act_on():
+    _, (began,) = play([HOT], (1, 75.0))
+    assert began.alarm == alarm_id("b1", "boiler.hot", T0 + 1000)
+    assert began.id == f"{began.alarm}-0"
+    assert (began.device, began.device_class, began.rule, began.metric) == (
+        "b1",
+        "boiler",
+        "boiler.hot",
+        "heat",
+    )
+    assert (began.value, began.limit, began.unit, began.category) == (75.0, 70.0, "degC", "fire")
+    assert (began.time, began.judged, began.retrospective) == (T0 + 1000, T0 + 1050, False)
 
 
-samples = st.tuples(
-    st.sampled_from(["a", "b", "c"]),
-    st.integers(0, 60),
-    st.one_of(st.none(), st.sampled_from([20.0, 79.0, 81.0, 86.0, 94.0, 96.0, 120.0])),
-    st.sampled_from([0, 0, 0, 0, Quality.IMPLAUSIBLE, Quality.NO_ANSWER]),
-)
+def test_an_alarm_lives_through_all_its_changes_under_one_id():
+    _, found = play([HOT], (0, 75.0), (1, 95.0), (2, 85.0), (3, 75.0), (4, 61.0), (5, 60.0))
+    assert told(found) == [
+        ("began", "yellow", 0),
+        ("worsened", "red", 1),
+        ("eased", "yellow", 3),
+        ("ended", "yellow", 5),
+    ]
+    assert len({t.alarm for t in found}) == 1
+    assert [t.id.rsplit("-", 1)[1] for t in found] == ["0", "1", "2", "3"]
 
 
-@given(
-    batches=st.lists(st.lists(samples, min_size=1, max_size=8), max_size=12), for_s=st.sampled_from([0, 3])
-)
-@settings(max_examples=200, deadline=None)
-def test_columns_judge_as_one_sample_after_the_other(batches, for_s):
-    wanted = rule(above={"orange": 85, "red": 95}, clear=80, for_s=for_s)
-    judge, state = engine(wanted), State.empty()
-    references = {name: Reference(wanted) for name in "abc"}
-    for batch in batches:
-        one = frame(*batch)
-        state, found = judge.evaluate(state, one, START + 100_000)
-        expected = []
-        for device, seconds, value, quality in sorted(batch, key=lambda s: s[1]):
-            known = value is not None and quality < 64
-            change = references[device].take(START + seconds * 1000, value, known)
-            if change:
-                expected.append((device, change))
-        live = [(t.device, t.change) for t in found if not t.retrospective]
-        for device in "abc":  # the order between devices is nobody's business
-            assert [c for d, c in live if d == device] == [c for d, c in expected if d == device]
-
-
-@given(
-    batches=st.lists(st.lists(samples, min_size=1, max_size=6), min_size=1, max_size=8), cut=st.integers(0, 8)
-)
-@settings(max_examples=100, deadline=None)
-def test_a_restart_is_as_if_nothing_had_happened(batches, cut):
-    judge = engine(rule(above={"orange": 85, "red": 95}, clear=80, for_s=2))
-    frames = [frame(*batch) for batch in batches]
-    _, whole = play(judge, frames)
-    state, found = play(judge, frames[:cut])
-    if "ev_charger" in state.classes:
-        state = State.load({"ev_charger": state.dump("ev_charger")})
-    _, rest = play(judge, frames[cut:], state)
-    assert found + rest == whole
-
-
-def test_the_same_frame_from_the_same_state_gives_the_same_transitions():
-    judge = engine(rule(above={"red": 95}))
-    state, _ = play(judge, [frame(("a", 0, 20.0, 0))])
-    hot = frame(("a", 1, 99.0, 0))
-    assert judge.evaluate(state, hot, START)[1] == judge.evaluate(state, hot, START)[1]
+def test_the_next_occurrence_is_another_alarm():
+    _, found = play([HOT], (0, 75.0), (1, 20.0), (2, 75.0))
+    assert told(found) == [("began", "yellow", 0), ("ended", "yellow", 1), ("began", "yellow", 2)]
+    assert found[0].alarm == found[1].alarm != found[2].alarm
 
 
 def test_what_is_not_known_neither_begins_nor_ends_an_alarm():
-    judge = engine(rule(above={"red": 95}))
+    unbelieved = [Quality.IMPLAUSIBLE, Quality.WARMING_UP, Quality.CLOCK_SUSPECT, Quality.STUCK]
+    _, found = play([HOT], *((n, 99.0, "b1", quality) for n, quality in enumerate(unbelieved)))
+    assert found == []
+    state, _ = play([HOT], (10, 75.0))
     _, found = play(
-        judge,
-        [
-            frame(("a", 0, 99.0, Quality.IMPLAUSIBLE)),
-            frame(("a", 1, 99.0, 0)),
-            frame(("a", 2, None, Quality.NO_ANSWER)),
-            frame(("a", 3, 20.0, Quality.STUCK)),
-        ],
+        [HOT],
+        (11, None),
+        *((12 + n, 20.0, "b1", quality) for n, quality in enumerate(unbelieved)),
+        (20, float("nan")),
+        (21, float("inf")),
+        state=state,
     )
-    assert [t.change for t in found] == [Change.BEGAN]
+    assert found == []
 
 
-def test_late_data_is_judged_and_marked_and_moves_nothing():
-    judge = engine(rule(above={"red": 95}))
-    state, _ = play(judge, [frame(("a", 100, 20.0, 0))])
-    _, found = judge.evaluate(state, frame(("a", 50, 99.0, 0)), START + 200_000)
-    assert [(t.change, t.retrospective, t.time) for t in found] == [
-        (Change.BEGAN, True, START + 50_000),
-        (Change.ENDED, True, START + 50_000),
-    ]
-    state, _ = judge.evaluate(state, frame(("a", 50, 99.0, 0)), START + 200_000)
-    assert judge.active(state) == []
+def test_each_limit_can_be_reached_or_passed():
+    for way, at, beyond in (
+        ("above", 0, 1),
+        ("at_least", 1, 1),
+        ("below", 0, 0),
+        ("at_most", 1, 0),
+        ("equals", 1, 0),
+    ):
+        rule = {"id": "boiler.hot", "metric": "heat", way: {"red": 70}}
+        assert len(play([rule], (0, 70.0))[1]) == at, way
+        assert len(play([rule], (0, 71.0))[1]) == beyond, way
 
 
-def test_standing_alarms_are_told_again_with_their_latest_transition():
-    judge = engine(rule(above={"orange": 85, "red": 95}))
-    state, found = play(judge, [frame(("a", 0, 90.0, 0)), frame(("a", 1, 99.0, 0))])
-    (again,) = judge.active(state)
-    assert (again.id, again.severity, again.time) == (found[-1].id, found[-1].severity, found[-1].time)
+def test_a_duration_is_measured_in_the_devices_time_and_the_alarm_began_when_the_condition_did():
+    _, found = play([SLOW], (0, 75.0), (5, 75.0), (9, 75.0), (10, 75.0))
+    assert told(found) == [("began", "yellow", 0)]
+    assert found[0].judged == T0 + 10_050
 
 
-def test_an_alarm_has_the_same_id_whoever_finds_it():
-    judge = engine(rule(above={"red": 95}))
-    hot = frame(("a", 5, 99.0, 0))
-    assert play(judge, [hot])[1][0].id == play(engine(rule(above={"red": 95})), [hot])[1][0].id
+def test_a_good_sample_starts_the_duration_anew_and_an_unknown_one_does_not():
+    _, found = play([SLOW], (0, 75.0), (5, 60.0), (6, 75.0), (11, None), (12, 75.0), (16, 75.0))
+    assert told(found) == [("began", "yellow", 6)]
 
 
-def test_a_device_that_never_spoke_is_missed_too():
-    silent = rule(id="ev_charger.no_data", metric="", no_data={"after_s": 60, "severity": "blue"})
-    judge = engine(silent)
-    state = judge.expect(State.empty(), {"a": "ev_charger"}, START)
-    assert judge.tick(state, START + 60_000)[1] == []
-    state, found = judge.tick(state, START + 60_001)
-    assert [(t.device, t.change) for t in found] == [("a", Change.BEGAN)]
-    assert judge.tick(state, START + 120_000)[1] == []
-    _, found = judge.evaluate(state, frame(("a", 130, 20.0, 0)), START + 130_000)
-    assert [t.change for t in found] == [Change.ENDED]
+def test_a_duration_does_not_pass_in_a_gap_of_the_data():
+    _, found = play([SLOW], (0, 75.0), (600, 75.0))
+    assert found == []
+    _, found = play([SLOW], (0, 75.0), (600, 75.0), (604, 75.0))
+    assert told(found) == [("began", "yellow", 0)]
+
+
+def test_how_long_a_sample_speaks_for_is_the_rules_to_say():
+    _, found = play([{**SLOW, "gap_s": 10}], (0, 75.0), (600, 75.0))
+    assert told(found) == [("began", "yellow", 0)]
+
+
+def test_each_step_has_a_duration_of_its_own():
+    rows = [(n, 75.0 if n < 6 else 95.0) for n in range(0, 20, 2)]
+    _, found = play([SLOW], *rows)
+    assert told(found) == [("began", "yellow", 0), ("worsened", "red", 6)]
+    assert [t.judged - T0 for t in found] == [10_050, 16_050]
+
+
+def test_a_standing_alarm_needs_no_duration_to_stay():
+    state, _ = play([SLOW], (0, 75.0), (5, 75.0), (10, 75.0))
+    _, found = play([SLOW], (11, 65.0), (12, 75.0), (13, 60.0), state=state)
+    assert told(found) == [("ended", "yellow", 13)]
+
+
+def test_a_stuck_value_may_tremble_but_not_creep():
+    rows = [(n, 50 + 0.4 * (n // 10 % 2)) for n in range(0, 70, 10)]
+    _, found = play([STUCK], *rows, (70, 51.0))
+    assert told(found) == [("began", "yellow", 0), ("ended", "yellow", 70)]
+    _, found = play([STUCK], *((n, 50 + 0.02 * n) for n in range(0, 300, 10)))
+    assert found == []
+
+
+def test_several_samples_of_a_device_in_one_frame_are_judged_in_time_order():
+    shuffled = frame((3, 20.0), (1, 75.0), (2, 95.0), (1, 75.0, "b2"))
+    _, found = engine(HOT).evaluate(State.empty(), shuffled, T0)
+    mine = [t for t in found if t.device == "b1"]
+    assert told(mine) == [("began", "yellow", 1), ("worsened", "red", 2), ("ended", "red", 3)]
+
+
+def test_late_data_recovers_no_alarm_and_begins_none_that_pages():
+    state, _ = play([HOT], (10, 75.0))
+    state, found = play([HOT], (5, 20.0), state=state)
+    assert found == []
+    assert told(engine(HOT).active(state)) == [("began", "yellow", 10)]
+    late = frame((3, 20.0), (4, 95.0), (5, 75.0), (6, 20.0))
+    again, found = engine(HOT).evaluate(state, late, T0 + 20_000)
+    assert told(found) == [("late began", "red", 4), ("late eased", "yellow", 5), ("late ended", "yellow", 6)]
+    assert told(engine(HOT).active(again)) == [("began", "yellow", 10)]
+
+
+def test_a_late_episode_of_which_the_end_is_not_known_ends_with_its_last_sample():
+    state, _ = play([HOT], (10, 20.0))
+    _, found = engine(HOT).evaluate(state, frame((4, 75.0), (5, 75.0)), T0 + 20_000)
+    assert told(found) == [("late began", "yellow", 4), ("late ended", "yellow", 5)]
+
+
+def test_late_data_has_to_last_as_long_as_any():
+    state, _ = play([SLOW], (100, 20.0))
+    _, found = engine(SLOW).evaluate(state, frame((4, 75.0), (8, 75.0)), T0)
+    assert found == []
+    _, found = engine(SLOW).evaluate(state, frame((4, 75.0), (9, 75.0), (14, 75.0)), T0)
+    assert told(found) == [("late began", "yellow", 4), ("late ended", "yellow", 14)]
+
+
+def test_what_came_before_tells_nothing_new_when_it_comes_again():
+    rows = [(0, 20.0), (1, 75.0), (2, 75.0), (3, 20.0)]
+    state, first = play([HOT], *rows)
+    _, again = play([HOT], *rows, (3, 99.0), state=state)
+    assert (len(first), again) == (2, [])
+    state, _ = play([HOT], (5, 75.0), state=state)
+    assert play([HOT], (5, 75.0), (6, 75.0), (5, 75.0), state=state)[1] == []
+
+
+def test_silence_is_told_once_and_ends_with_a_new_value():
+    judge = engine(SILENT)
+    state = judge.expect(State.empty(), {"b1": "boiler", "b2": "boiler"}, T0)
+    state, _ = judge.evaluate(state, frame((10, 20.0)), T0 + 10_000)
+    assert judge.tick(state, T0 + 300_000) == (state, [])
+    state, found = judge.tick(state, T0 + 301_000)
+    assert [(t.device, *told([t])[0]) for t in found] == [("b2", "began", "blue", 0)]
+    state, found = judge.tick(state, T0 + 311_000)
+    assert [(t.device, *told([t])[0]) for t in found] == [("b1", "began", "blue", 10)]
+    state, found = judge.evaluate(state, frame((312, None), (313, 20.0)), T0 + 313_000)
+    assert told(found) == [("ended", "blue", 313)]
+    assert [t.device for t in judge.active(state)] == ["b2"]
+
+
+def test_silence_and_recovery_in_the_same_instant_are_told_in_that_order():
+    judge, now = engine(SILENT), T0 + 301_000
+    state = judge.expect(State.empty(), {"b1": "boiler"}, T0)
+    state, began = judge.tick(state, now)
+    state, ended = judge.evaluate(state, frame((301, 20.0)), now)
+    assert told(began + ended) == [("began", "blue", 0), ("ended", "blue", 301)]
+    assert judge.tick(state, now)[1] == []
+
+
+def test_what_was_known_already_is_no_sign_of_life():
+    judge = engine(SILENT)
+    state, _ = judge.evaluate(State.empty(), frame((10, 20.0)), T0 + 10_000)
+    state, _ = judge.tick(state, T0 + 400_000)
+    state, found = judge.evaluate(state, frame((10, 20.0), (5, 20.0)), T0 + 401_000)
+    assert found == []
+    assert len(judge.active(state)) == 1
+
+
+def test_an_unbelieved_value_is_a_sign_of_life_and_an_answer_without_value_is_none():
+    judge = engine(SILENT)
+    state = judge.expect(State.empty(), {"b1": "boiler", "b2": "boiler"}, T0)
+    rows = frame((250, 900.0, "b1", Quality.IMPLAUSIBLE), (250, None, "b2", Quality.DEVICE_FAULT))
+    state, _ = judge.evaluate(state, rows, T0 + 250_000)
+    _, found = judge.tick(state, T0 + 301_000)
+    assert [t.device for t in found] == ["b2"]
 
 
 def test_the_platforms_own_silence_is_not_the_devices():
-    judge = engine(rule(id="ev_charger.no_data", metric="", no_data={"after_s": 60, "severity": "blue"}))
-    state = judge.expect(State.empty(), {"a": "ev_charger"}, START)
-    state = judge.expect(state, {"a": "ev_charger"}, START + 3_600_000)  # ingest was down for an hour
-    assert judge.tick(state, START + 3_630_000)[1] == []
+    judge = engine(SILENT)
+    state = judge.expect(State.empty(), {"b1": "boiler"}, T0)
+    state = judge.expect(state, {"b1": "boiler"}, T0 + 9_000_000)
+    assert judge.tick(state, T0 + 9_000_001)[1] == []
+    state, found = judge.tick(state, T0 + 9_301_000)
+    assert len(found) == 1
+    state = judge.expect(state, {"b1": "boiler"}, T0 + 9_400_000)
+    assert len(judge.active(state)) == 1
 
 
-def test_the_state_given_stays_as_it_was():
-    judge = engine(rule(above={"red": 95}))
-    state, _ = play(judge, [frame(("a", 0, 20.0, 0))])
-    before = state.dump("ev_charger")
-    judge.evaluate(state, frame(("a", 1, 99.0, 0), ("b", 1, 99.0, 0)), START)
-    assert state.dump("ev_charger") == before
+def test_time_alone_begins_no_alarm_of_a_condition():
+    judge = engine(SLOW, STUCK)
+    state, _ = judge.evaluate(State.empty(), frame((0, 75.0)), T0)
+    assert judge.tick(state, T0 + 10**9)[1] == []
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80", b"garbage", b"\x93\x01\x90\x80"])
-def test_a_damaged_state_is_malformed(data):
-    with pytest.raises(Malformed):
-        State.load({"ev_charger": data})
+def test_a_device_that_is_no_longer_registered_is_not_waited_for_and_its_alarms_end():
+    judge = engine(HOT, SILENT)
+    state = judge.expect(State.empty(), {"b1": "boiler", "b2": "boiler"}, T0)
+    state, _ = judge.evaluate(state, frame((1, 75.0), (1, 75.0, "b2")), T0 + 1000)
+    state = judge.expect(state, {"b2": "boiler"}, T0 + 2000)
+    state, found = judge.tick(state, T0 + 3000)
+    assert [(t.device, *told([t])[0]) for t in found] == [("b1", "ended", "yellow", 3)]
+    assert [t.device for t in judge.active(state)] == ["b2"]
+    _, found = judge.tick(state, T0 + 999_000)
+    assert [t.device for t in found] == ["b2"]
 
 
-def test_a_frame_keeps_absent_and_missing_apart():
-    one = Frame.of(
-        [Reading("a", START, {"temperature": None}, {"temperature": Quality.NO_ANSWER})], TEMPERATURE
-    )
-    column = list(TEMPERATURE.metrics).index("temperature")
-    assert one.quality[0, column] == Quality.NO_ANSWER
-    assert (np.delete(one.quality[0], column) == ABSENT).all()
-    assert one.sample_count == 1
-
-
-def test_rounds_keep_a_devices_samples_in_time_order():
-    one = frame(("a", 3, 1.0, 0), ("b", 1, 1.0, 0), ("a", 1, 1.0, 0), ("a", 2, 1.0, 0))
-    times = [
-        [(one.devices[one.index[row]], int(one.time[row] - START) // 1000) for row in part]
-        for part in one.rounds()
-    ]
-    assert times == [[("a", 1), ("b", 1)], [("a", 2)], [("a", 3)]]
-
-
-def test_every_class_has_a_pack():
-    assert {pack.device_class for pack in load_packs()} == set(CLASSES)
+def test_a_class_without_rules_is_not_judged():
+    state = State.empty()
+    assert engine().evaluate(state, frame((0, 99.0)), T0) == (state, [])

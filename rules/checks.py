@@ -1,0 +1,118 @@
+"""Whether a rule can be meant as it is written: each refusal names the field, the value and the way out."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from device_profiles.vocabulary import Kind
+from telemetry.errors import ConfigError, did_you_mean
+from telemetry.severity import Severity
+from telemetry.transitions import Category
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from device_profiles.vocabulary import DeviceClass, Metric
+    from rules.pack import Rule
+
+_COLOURS = tuple(severity.name.lower() for severity in Severity)
+_CHOICES = "above, at_least, below, at_most, equals, stuck, no_data"
+
+
+def check_rule(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
+    """Raise :class:`ConfigError` where ``rule``, found in ``path`` at ``at``, makes no sense for its class."""
+    if not rule.id.startswith(f"{device_class.name}."):
+        hint = f"begin it with '{device_class.name}.'"
+        raise ConfigError(path, f"{at}.id", f"'{rule.id}' does not name its class", hint=hint)
+    if len(rule.conditions) != 1:
+        given = " and ".join(rule.conditions) or "none"
+        raise ConfigError(path, at, f"one condition is needed, {given} given", hint=f"give one of {_CHOICES}")
+    if not rule.way:
+        _check_without_limits(path, at, rule)
+    for colour in getattr(rule, rule.way) if rule.way else ():
+        if colour not in _COLOURS:
+            where = f"{at}.{rule.way}.{colour}"
+            raise ConfigError(path, where, "no such severity", hint=did_you_mean(colour, _COLOURS))
+    if rule.no_data is not None:
+        if rule.metric:
+            raise ConfigError(
+                path, f"{at}.metric", "no_data is about the whole device", hint="remove 'metric'"
+            )
+        return
+    _check_metric(path, at, rule, device_class)
+
+
+def _check_metric(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
+    metric = device_class.metrics.get(rule.metric)
+    if not rule.metric:
+        raise ConfigError(path, f"{at}.metric", "is needed", hint=f"name one of '{device_class.name}'")
+    if metric is None:
+        hint = did_you_mean(rule.metric, device_class.metrics)
+        problem = f"class '{device_class.name}' has no metric '{rule.metric}'"
+        raise ConfigError(path, f"{at}.metric", problem, hint=hint)
+    if rule.unit is not None and rule.unit != metric.unit:
+        problem = f"'{rule.unit}', but {metric.name} is in '{metric.unit}'"
+        raise ConfigError(path, f"{at}.unit", problem, hint=f"write the limits in '{metric.unit}'")
+    if rule.stuck is not None and metric.kind is not Kind.GAUGE:
+        problem = f"'{metric.name}' is a {metric.kind.value} and may rest for ever"
+        raise ConfigError(path, f"{at}.stuck", problem, hint="only a gauge can be stuck")
+    if rule.gap_s is not None and not rule.for_s and rule.stuck is None:
+        raise ConfigError(path, f"{at}.gap_s", "has no meaning without for_s or stuck", hint="remove 'gap_s'")
+    if rule.limits:
+        _check_limits(path, at, rule, metric)
+
+
+def _check_without_limits(path: Path, at: str, rule: Rule) -> None:
+    for key, given in (
+        ("for_s", rule.for_s),
+        ("clear", rule.clear is not None),
+        ("unit", rule.no_data and rule.unit),
+    ):
+        if given:
+            raise ConfigError(
+                path, f"{at}.{key}", f"has no meaning with {rule.conditions[0]}", hint=f"remove '{key}'"
+            )
+    if rule.category is not Category.FAULT:
+        problem = f"'{rule.category.value}', but {rule.conditions[0]} tells of the device, not of the street"
+        raise ConfigError(path, f"{at}.category", problem, hint="write 'fault'")
+
+
+def _check_limits(path: Path, at: str, rule: Rule, metric: Metric) -> None:
+    at_way, limits = f"{at}.{rule.way}", list(rule.limits.items())
+    if metric.kind in (Kind.STATE, Kind.BITS) and rule.way != "equals":
+        problem = f"'{metric.name}' is a {metric.kind.value}, its codes have no order"
+        raise ConfigError(path, at_way, problem, hint="compare it with 'equals'")
+    for severity, limit in limits:
+        where = f"{at_way}.{severity.name.lower()}"
+        if metric.kind is Kind.STATE and limit not in metric.states:
+            known = ", ".join(f"{code} ({text.zh}, {text.en})" for code, text in metric.states.items())
+            raise ConfigError(path, where, f"'{metric.name}' has no state {limit:g}", hint=f"use {known}")
+        if not metric.low <= limit <= metric.high:
+            problem = f"{limit:g} {metric.unit}".rstrip() + f" is outside {metric.low:g} to {metric.high:g}"
+            hint = "a value beyond the plausible range is never judged"
+            raise ConfigError(path, where, problem, hint=hint)
+    falling = rule.way in ("below", "at_most")
+    for (mild, first), (worse, second) in itertools.pairwise(limits):
+        if rule.way != "equals" and (second >= first if falling else second <= first):
+            problem = (
+                f"{worse.name.lower()} {second:g} is reached no later than {mild.name.lower()} {first:g}"
+            )
+            raise ConfigError(path, at_way, problem, hint="let the limits move on with the severity")
+    if rule.clear is not None:
+        _check_clear(path, f"{at}.clear", rule, metric, falling=falling)
+
+
+def _check_clear(path: Path, at: str, rule: Rule, metric: Metric, *, falling: bool) -> None:
+    if rule.way == "equals":
+        raise ConfigError(path, at, "has no meaning with equals", hint="remove 'clear'")
+    clear, limit = rule.clear, next(iter(rule.limits.values()))
+    assert clear is not None
+    if clear <= limit if falling else clear >= limit:
+        side = "above" if falling else "below"
+        raise ConfigError(
+            path, at, f"{clear:g} is not on the good side of {limit:g}", hint=f"choose one {side} it"
+        )
+    if not metric.low <= clear <= metric.high:
+        problem = f"{clear:g} is outside {metric.low:g} to {metric.high:g}"
+        raise ConfigError(path, at, problem, hint="no sample would ever end the alarm")
