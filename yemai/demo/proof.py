@@ -112,7 +112,7 @@ def match(
 
     One announced alarm takes one raised alarm, so that an alarm raised twice is left over.
     """
-    for_s = {rule.id: rule.for_s for pack in load_packs() for rule in pack.rules}
+    for_s = {r.id: r.stuck.after_s if r.stuck else r.for_s for pack in load_packs() for r in pack.rules}
     left = sorted(raised, key=lambda alarm: alarm["began_ms"])
     pairs = []
     for run in scenario_runs:
