@@ -66,6 +66,17 @@ def _check(path: Path, profile: Profile, device_class: DeviceClass) -> None:
             )
         seen[value.what] = at
     _check_addresses(path, profile)
+    for name, command in profile.commands.items():
+        for index, step in enumerate(command.steps):
+            at = f"$.commands.{name}.steps[{index}]"
+            if not 0 <= step.address <= 0xFFFF or not 0 <= step.value <= 0xFFFF:
+                raise ConfigError(
+                    path, at, f"writes {step.value} to {step.address}", hint="both are 0 to 65535"
+                )
+            for parameter in step.stride:
+                if parameter not in profile.parameters:
+                    hint = did_you_mean(parameter, profile.parameters)
+                    raise ConfigError(path, f"{at}.stride", f"no parameter '{parameter}'", hint=hint)
 
 
 def _values(profile: Profile) -> Iterator[tuple[str, Value]]:
@@ -92,7 +103,12 @@ def _check_value(path: Path, at: str, value: Value, profile: Profile, device_cla
     for key, name in (
         ("decimals_from", value.decimals_from),
         ("unit_from", value.unit_from.point if value.unit_from else ""),
+        ("valid_if", value.valid_if.point if value.valid_if else ""),
     ):
+        if name and profile.frame is not None:
+            raise ConfigError(
+                path, f"{at}.{key}", "has no meaning in a frame", hint="only registers have helpers"
+            )
         if name and name not in helpers:
             raise ConfigError(path, f"{at}.{key}", f"no helper '{name}'", hint=did_you_mean(name, helpers))
     if isinstance(value, Point):

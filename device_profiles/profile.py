@@ -65,6 +65,13 @@ class UnitFrom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     units: dict[int, str]
 
 
+class ValidIf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another point says whether this one holds: its raw value must be one of ``codes``."""
+
+    point: str
+    codes: tuple[int, ...]
+
+
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How raw bytes become a number: ``number = raw * scale + offset``, then into the class's unit.
 
@@ -87,6 +94,7 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     invalid: dict[int, Sentinel] = {}
     decimals_from: str = ""  # a helper n: number = raw * 10 ** -n
     unit_from: UnitFrom | None = None
+    valid_if: ValidIf | None = None
     constant: float | str | None = None  # what the simulator serves for a helper or attribute
     note: str = ""
 
@@ -109,6 +117,32 @@ class WriteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum: float | None = None
     maximum: float | None = None
     safety: str = ""
+
+
+class CommandStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One write of a command: raw ``value`` to ``address``, at most ``within_s`` seconds after the step before."""
+
+    function_code: Literal[5, 6, 15, 16]
+    address: int
+    value: int
+    stride: dict[str, int] = {}
+    within_s: float | None = None
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An action that is no set-point: a reset, an unlock key, select-before-operate.  Never retried by itself."""
+
+    steps: tuple[CommandStep, ...]
+    safety: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A write that the device wants every ``every_s`` seconds; without it, it falls back to its own settings."""
+
+    function_code: Literal[6, 16]
+    address: int
+    value: int
+    every_s: float
 
 
 class Point(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -244,6 +278,8 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     limits: Limits = Limits()
     points: tuple[Point, ...] = ()
     frame: Frame | None = None
+    commands: dict[str, Command] = {}
+    heartbeat: Heartbeat | None = None
     examples: tuple[Example, ...] = ()
     quirks: tuple[str, ...] = ()
 
@@ -286,17 +322,25 @@ class Profile(ProfileFile, frozen=True, kw_only=True):
                     f"parameter '{name}' is {value}; '{self.id}' takes {parameter.low} to {parameter.high}"
                 )
             bound[name] = value
+
+        def moved(address: int, stride: dict[str, int]) -> int:
+            return address + sum(step * bound[name] for name, step in stride.items())
+
         points = tuple(
-            msgspec.structs.replace(
-                point,
-                address=point.address + sum(step * bound[name] for name, step in point.stride.items()),
-                stride={},
-            )
-            if point.stride
-            else point
+            msgspec.structs.replace(point, address=moved(point.address, point.stride), stride={})
             for point in self.points
         )
-        return msgspec.structs.replace(self, points=points)
+        commands = {
+            name: msgspec.structs.replace(
+                command,
+                steps=tuple(
+                    msgspec.structs.replace(step, address=moved(step.address, step.stride), stride={})
+                    for step in command.steps
+                ),
+            )
+            for name, command in self.commands.items()
+        }
+        return msgspec.structs.replace(self, points=points, commands=commands)
 
 
 class Decoded(msgspec.Struct, frozen=True):

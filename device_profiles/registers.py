@@ -28,13 +28,13 @@ class Block(msgspec.Struct, frozen=True, order=True):
 
 
 class Write(msgspec.Struct, frozen=True):
-    """One write request, and the point to read back."""
+    """One write request: raw registers or bits from ``address`` on."""
 
     space: Space
     address: int
     words: tuple[int, ...]
     function_code: int
-    feedback: Point
+    within_s: float | None = None  # after the request before it
 
 
 def blocks(profile: Profile) -> tuple[Block, ...]:
@@ -78,12 +78,14 @@ def decode(profile: Profile, image: Mapping[tuple[Space, int], int]) -> Decoded:
     Raises :class:`Malformed` when a register that others depend on makes no sense.
     """
     metrics = load_classes()[profile.device_class].metrics
-    helpers = {}
+    helpers: dict[str, float] = {}
+    raws: dict[str, float] = {}
     for point in profile.points:
         if point.name and _present(point, image):
             raw = raw_of(point, _bytes(profile, point, image))
             if isinstance(raw, str):
                 raise Malformed(f"{point.name}: a text cannot be a helper")
+            raws[point.name] = raw
             helpers[point.name] = raw * point.scale + point.offset
     values: dict[str, float | None] = {}
     quality: dict[str, Quality] = {}
@@ -98,6 +100,8 @@ def decode(profile: Profile, image: Mapping[tuple[Space, int], int]) -> Decoded:
             )
         elif not isinstance(raw, str):
             number, believed = number_of(point, raw, helpers, metrics[point.metric].unit)
+            if point.valid_if is not None and raws[point.valid_if.point] not in point.valid_if.codes:
+                number, believed = None, Quality.DEVICE_FAULT
             values[point.metric] = number
             if believed is not Quality.GOOD:
                 quality[point.metric] = believed
@@ -146,7 +150,26 @@ def write_of(profile: Profile, metric: str, value: float) -> Write:
     address = point.address if rule.address is None else rule.address
     words = tuple(image[point.space, a] for a in point.addresses)
     space = Space.COIL if rule.function_code in (5, 15) else Space.HOLDING
-    return Write(space, address, words, rule.function_code, point)
+    return Write(space, address, words, rule.function_code)
+
+
+def command_of(profile: Profile, name: str) -> tuple[Write, ...]:
+    """Return the requests of a command, in their order; raise :class:`Refused` for one that there is not.
+
+    >>> from device_profiles.loading import load_catalogue
+    >>> [write.words for write in command_of(load_catalogue()["calectro_uniguard"], "reset_alarm")]
+    [(234,)]
+    """
+    command = profile.commands.get(name)
+    if command is None:
+        raise Refused(f"'{profile.id}' has no command '{name}'; it has {sorted(profile.commands) or 'none'}")
+    return tuple(
+        Write(
+            Space.COIL if step.function_code in (5, 15) else Space.HOLDING, step.address, (step.value,), step.function_code,
+            step.within_s,
+        )
+        for step in command.steps
+    )  # fmt: skip
 
 
 def _present(point: Point, image: Mapping[tuple[Space, int], int]) -> bool:
@@ -154,7 +177,11 @@ def _present(point: Point, image: Mapping[tuple[Space, int], int]) -> bool:
 
 
 def _helped(point: Point, helpers: Mapping[str, float]) -> bool:
-    needed: Iterable[str] = (point.decimals_from, point.unit_from.point if point.unit_from else "")
+    needed: Iterable[str] = (
+        point.decimals_from,
+        point.unit_from.point if point.unit_from else "",
+        point.valid_if.point if point.valid_if else "",
+    )
     return all(not name or name in helpers for name in needed)
 
 

@@ -40,6 +40,7 @@ class ModbusMaster:
     def __init__(self, make_client: Callable[[], ModbusBaseClient], where: str) -> None:
         self._make_client, self._where = make_client, where
         self._client: ModbusBaseClient | None = None
+        self._beaten: dict[str, float] = {}  # device → when its heartbeat was last sent
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,6 +52,7 @@ class ModbusMaster:
 
     async def read(self, device: Device) -> Decoded:
         """Read all blocks of the device's profile; see :class:`edge_agent.driver.Polled`."""
+        await self._beat(device)
         image: Image = {}
         for number, block in enumerate(blocks(device.profile)):
             if number and device.profile.timing.gap_s:
@@ -76,6 +78,14 @@ class ModbusMaster:
             else list(write.words)
         )
         await self._ask(device, _WRITES[write.function_code], write.address, payload)
+
+    async def _beat(self, device: Device) -> None:
+        """Send the heartbeat that the device wants, when it is due."""
+        beat, now = device.profile.heartbeat, asyncio.get_running_loop().time()
+        if beat is not None and now - self._beaten.get(device.id, -beat.every_s) >= beat.every_s * 0.8:
+            payload = beat.value if beat.function_code == 6 else [beat.value]
+            await self._ask(device, _WRITES[beat.function_code], beat.address, payload)
+            self._beaten[device.id] = now
 
     async def _ask(self, device: Device, method: str, address: int, argument: object) -> ModbusPDU:
         client = await self._connected(device.timeout_s)

@@ -44,6 +44,9 @@ class Thing:
         )
         """What a request may span: the used registers and the small holes between them, which read 0."""
         self.frame = b""
+        self._orders = {step.address for command in self.profile.commands.values() for step in command.steps}
+        if self.profile.heartbeat is not None:
+            self._orders.add(self.profile.heartbeat.address)
         self.history: deque[Served] = deque(maxlen=_REMEMBERED)
         self.alert: tuple[float | None, ...] = ()
         """The values of its states: a device that sleeps wakes when they change."""
@@ -80,6 +83,8 @@ class Thing:
 
     def write(self, space: Space, address: int, words: list[int], now_ms: int) -> bool:
         """Take a write from the bus as a set-point; return whether the device has such a register."""
+        if space is Space.HOLDING and address in self._orders:
+            return True  # an order is taken; what it does to the world is the scenario's business
         image = dict(self.image)
         written = {(space, address + place): word for place, word in enumerate(words)}
         points = [point for point in self.profile.points if point.write is not None]

@@ -1,14 +1,16 @@
 """Every profile carries its own proof: raw bytes and the readings they must give."""
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given, settings
 
 from device_profiles import frames, registers, schema
 from device_profiles.loading import load_catalogue
+from device_profiles.profile import Point, ValidIf
 from device_profiles.vocabulary import Kind, load_classes
 from device_profiles.wire import _RANGES, _line
-from telemetry.errors import Malformed
+from telemetry.errors import Malformed, Refused
 from telemetry.quality import Quality
 
 CATALOGUE = load_catalogue()
@@ -213,3 +215,23 @@ def test_a_device_that_says_fault_has_no_value_and_says_why():
 
 def test_the_schema_for_editors_is_current():
     assert schema.FILE.read_text("utf-8") == schema.text()
+
+
+def test_a_command_is_its_steps_in_order_and_no_other_is_made_up():
+    (reset,) = registers.command_of(CATALOGUE["calectro_uniguard"], "reset_alarm")
+    assert (reset.function_code, reset.address, reset.words) == (6, 0, (234,))
+    arm, execute = registers.command_of(CATALOGUE["cet_pmc_53"], "open_output_1")
+    assert (arm.address, execute.address, execute.within_s) == (9102, 9103, 15)
+    with pytest.raises(Refused, match=r"has no command 'reset'; it has \['reset_alarm'\]"):
+        registers.command_of(CATALOGUE["calectro_uniguard"], "reset")
+
+
+def test_a_value_that_its_companion_does_not_vouch_for_is_none():
+    profile = CATALOGUE["sonbest_sm7901b"]
+    point = msgspec.structs.replace(profile.points[0], valid_if=ValidIf("ready", (1,)))
+    ready = Point(name="ready", address=1)
+    vouched = msgspec.structs.replace(profile, points=(point, ready))
+    assert registers.decode(vouched, {("holding", 0): 536, ("holding", 1): 1}).values == {"sound_level": 53.6}
+    said = registers.decode(vouched, {("holding", 0): 536, ("holding", 1): 0})
+    assert (said.values, said.quality) == ({"sound_level": None}, {"sound_level": Quality.DEVICE_FAULT})
+    assert registers.decode(vouched, {("holding", 0): 536}).values == {}
