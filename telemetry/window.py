@@ -1,4 +1,13 @@
-"""Which messages of an outbox to send now: a bounded number on their way, each sent again when late.
+"""Which messages of an outbox to send now: a bounded number on their way, and in their order.
+
+Order matters: what is newer must not be judged before what is older.  A broker that was restarted takes
+messages before their consumer is back, and loses them; so the window opens only when an acknowledgement has
+shown that the whole way is open.  Until then, and again when none has come for a while, one message at a time
+feels its way::
+
+    probing ──acknowledged──▶ open
+       ▲                        │
+       └── link lost, silence ──┘
 
 Pure: the caller says what time it is and does the sending.
 """
@@ -17,40 +26,46 @@ class Window:
     """The messages of one outbox that are sent and not yet acknowledged.
 
     :param size: most messages on their way at once; this is the back-pressure.
-    :param resend_after_s: seconds without an acknowledgement until a message is sent once more.
+    :param patience_s: seconds without an acknowledgement until everything on its way counts as lost.
     """
 
-    def __init__(self, size: int = 64, resend_after_s: float = 10.0) -> None:
-        self.size, self.resend_after_s = size, resend_after_s
-        self._sent: dict[int, float] = {}
+    def __init__(self, size: int = 64, patience_s: float = 2.0) -> None:
+        self.size, self.patience_s = size, patience_s
+        self._sent: dict[int, float] = {}  # in the order of sending
+        self._open = False
 
     def __len__(self) -> int:
         return len(self._sent)
 
     def link_lost(self) -> None:
-        """Forget what was on its way: all of it is to be sent again."""
+        """Forget what was on its way: all of it is to be sent again, one at a time at first."""
         self._sent.clear()
+        self._open = False
 
     def due(self, outbox: Outbox, now: float) -> list[Queued]:
-        """Return what to send at monotonic time ``now`` (seconds) and regard it as sent.
-
-        A message overdue for its acknowledgement frees its place and comes again in its own order.
-        """
-        for seq in [seq for seq, at in self._sent.items() if now - at >= self.resend_after_s]:
-            del self._sent[seq]
-        room = self.size - len(self._sent)
+        """Return what to send at monotonic time ``now`` (seconds) and regard it as sent."""
+        if self._sent and now - min(self._sent.values()) >= self.patience_s:
+            self.link_lost()
+        room = (self.size if self._open else 1) - len(self._sent)
         messages = outbox.waiting(room, besides=self._sent.keys()) if room > 0 else []
         self._sent.update((message.seq, now) for message in messages)
         return messages
 
     def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Free the places of what the consumer has committed."""
+        """Free the places of what the consumer has committed.
+
+        What was sent before it and is not committed was lost on the way: it is to be sent again.
+        """
         for first, last in ranges:
-            for seq in [seq for seq in self._sent if first <= seq <= last]:
-                del self._sent[seq]
+            self._open = True
+            done = [seq for seq in self._sent if first <= seq <= last]
+            if done:
+                order = list(self._sent)
+                for seq in order[: order.index(done[-1]) + 1]:
+                    del self._sent[seq]
 
     def next_due_s(self, now: float) -> float:
-        """Seconds until the oldest message on its way is overdue; ``resend_after_s`` when there is none."""
+        """Seconds until what is on its way counts as lost; ``patience_s`` when nothing is."""
         if not self._sent:
-            return self.resend_after_s
-        return max(0.0, min(self._sent.values()) + self.resend_after_s - now)
+            return self.patience_s
+        return max(0.0, min(self._sent.values()) + self.patience_s - now)

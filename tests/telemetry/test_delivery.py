@@ -22,30 +22,68 @@ def filled(path, count):
     return box
 
 
-def test_no_more_than_the_window_is_on_its_way(tmp_path):
-    box, window = filled(tmp_path, 10), Window(4, 10)
-    assert [m.seq for m in window.due(box, 0)] == [1, 2, 3, 4]
-    assert window.due(box, 1) == []
-    window.acknowledged([(1, 2)])
+def opened_window(box, size=4):
+    """A window whose way was shown to be open by the acknowledgement of message 1."""
+    window = Window(size, 2)
+    assert [m.seq for m in window.due(box, 0)] == [1]
     with box.transaction():
-        box.acknowledge(box.boot, [(1, 2)])
-    assert [m.seq for m in window.due(box, 2)] == [5, 6]
+        box.acknowledge(box.boot, [(1, 1)])
+    window.acknowledged([(1, 1)])
+    return window
+
+
+def test_one_message_feels_the_way_until_an_acknowledgement_opens_it(tmp_path):
+    box, window = filled(tmp_path, 10), Window(4, 2)
+    assert [m.seq for m in window.due(box, 0)] == [1]
+    assert window.due(box, 1) == []
+    assert [m.seq for m in window.due(box, 2)] == [1], "silence: the same message again"
+    window.acknowledged([(1, 1)])
+    with box.transaction():
+        box.acknowledge(box.boot, [(1, 1)])
+    assert [m.seq for m in window.due(box, 2.1)] == [2, 3, 4, 5]
     box.close()
 
 
-def test_what_is_overdue_is_sent_again_in_its_order(tmp_path):
-    box, window = filled(tmp_path, 3), Window(4, 10)
-    window.due(box, 0)
-    assert window.next_due_s(4) == 6
-    assert [m.seq for m in window.due(box, 10)] == [1, 2, 3]
+def test_no_more_than_the_window_is_on_its_way(tmp_path):
+    box = filled(tmp_path, 10)
+    window = opened_window(box)
+    assert [m.seq for m in window.due(box, 0.1)] == [2, 3, 4, 5]
+    assert window.due(box, 1) == []
+    window.acknowledged([(2, 3)])
+    with box.transaction():
+        box.acknowledge(box.boot, [(2, 3)])
+    assert [m.seq for m in window.due(box, 1.1)] == [6, 7]
+    box.close()
+
+
+def test_silence_closes_the_window_and_the_oldest_goes_first_again(tmp_path):
+    box = filled(tmp_path, 10)
+    window = opened_window(box)
+    window.due(box, 0.5)
+    assert window.next_due_s(1) == 1.5
+    assert [m.seq for m in window.due(box, 2.5)] == [2]
+    box.close()
+
+
+def test_a_hole_is_filled_before_anything_newer_is_sent(tmp_path):
+    box = filled(tmp_path, 10)
+    window = opened_window(box)
+    assert [m.seq for m in window.due(box, 0.1)] == [2, 3, 4, 5]
+    with box.transaction():
+        box.acknowledge(box.boot, [(4, 4)])
+    window.acknowledged([(4, 4)])
+    assert [m.seq for m in window.due(box, 0.2)] == [2, 3, 6]
     box.close()
 
 
 def test_a_lost_link_sends_everything_again(tmp_path):
-    box, window = filled(tmp_path, 3), Window(4, 10)
-    window.due(box, 0)
+    box = filled(tmp_path, 4)
+    window = opened_window(box)
+    window.due(box, 0.1)
     window.link_lost()
-    assert [m.seq for m in window.due(box, 1)] == [1, 2, 3]
+    assert [m.seq for m in window.due(box, 0.2)] == [2]
+    window.acknowledged([(2, 2)])
+    assert [m.seq for m in window.due(box, 0.3)] == [2, 3, 4], "freed by the outbox alone"
     box.close()
 
 
