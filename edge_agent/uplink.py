@@ -63,6 +63,7 @@ class Uplink:
             will=aiomqtt.Will(status, self._status(online=False), topics.QOS, retain=True),
             max_concurrent_outgoing_calls=2 * self._window.size,
         )
+        client.pending_calls_threshold = 2 * self._window.size  # below it a window would be warned of
         async with client:
             self._window.link_lost()
             await client.subscribe(topics.ack(self._config.area, self._config.agent), topics.QOS)

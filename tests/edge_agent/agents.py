@@ -26,9 +26,11 @@ def write_config(folder, broker_port, buses, *, agent="edge-01", max_bytes=50_00
 
 
 async def start(config):
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edge_agent", "--config", str(config), stderr=asyncio.subprocess.DEVNULL
-    )
+    """Start an agent; it writes its log beside its configuration."""
+    with config.with_suffix(".log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "edge_agent", "--config", str(config), stderr=log
+        )
 
 
 async def stop(process):
@@ -57,7 +59,7 @@ class Cloud:
         while True:
             with contextlib.suppress(aiomqtt.MqttError):
                 async with aiomqtt.Client(
-                    "127.0.0.1", self.port, identifier="cloud", clean_session=False
+                    "127.0.0.1", self.port, identifier="cloud", clean_session=False, timeout=2
                 ) as client:
                     await client.subscribe(topics.up(AREA, "+"), 1)
                     async for message in client.messages:

@@ -77,7 +77,12 @@ async def test_a_dead_broker_costs_nothing(tmp_path, mosquitto, cloud, slave):
     await wait_until(lambda: len(cloud.readings) >= 3, 20)
     await mosquitto.kill()
     before = counters(tmp_path)["made"]
-    await wait_until(lambda: counters(tmp_path)["made"] >= before + 15, 20, "readings to go on")
+    await wait_until(
+        lambda: agent.returncode is not None or counters(tmp_path)["made"] >= before + 15,
+        20,
+        "readings to go on",
+    )
+    assert agent.returncode is None, (tmp_path / "edge-01.log").read_text()
     await mosquitto.start()
     await wait_until(lambda: cloud.samples >= before + 15, 20, "what was kept to arrive")
     await stop(agent)
