@@ -36,7 +36,9 @@ def run() -> Iterator[Figure]:
             for batch in range(BATCHES):
                 now = 1_764_000_000_000 + batch * 1000
                 index = np.arange(DEVICES, dtype=np.int32)
-                frame = Frame(name, devices, index, np.full(DEVICES, now), values, quality)
+                frame = Frame(
+                    name, devices, index, np.full(DEVICES, now), values, quality, np.zeros(DEVICES, np.int64)
+                )
                 state, _ = engine.evaluate(state, frame, now)
             return DEVICES * BATCHES * width
 

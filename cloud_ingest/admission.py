@@ -6,10 +6,10 @@ a message over MAX_UPLOAD_BYTES        likewise
 another agent's name in the message    quarantine, whole
 a device that is not registered        quarantine of the reading
 a device of another agent              quarantine of the reading
-a time before 2020 or 5 min ahead      quarantine of the reading
+a time before 2020 or 5 min ahead      quarantine of the reading, after the agent's clock was corrected
 a metric that its class has not        quarantine of the sample
-a value outside its plausible range    stored, with quality IMPLAUSIBLE
-no value, but called good              stored, with quality DEVICE_FAULT
+a value that is not plausible          stored, with a quality: :mod:`cloud_ingest.plausibility`
+a point that the store refuses         quarantine of the reading, as it was to be written
 =====================================  ==================================================================
 """
 
@@ -21,25 +21,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from cloud_ingest.ledger import Quarantined
-from rules.frame import Frame
+from cloud_ingest.source import Delivery
+from rules.frame import Columns
 from telemetry import codecs
 from telemetry.codecs import json
 from telemetry.errors import Malformed
-from telemetry.quality import UNCERTAIN_FROM, Quality
-from telemetry.readings import MAX_UPLOAD_BYTES, UPLOAD_VERSION, Reading, Upload
+from telemetry.readings import MAX_UPLOAD_BYTES, UPLOAD_VERSION, AgentId, Reading, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from cloud_ingest.registry import Registry
-    from cloud_ingest.source import Delivery
-    from device_profiles.vocabulary import DeviceClass, Metric
+    from device_profiles.vocabulary import DeviceClass
 
 EARLIEST_MS = 1_577_836_800_000  # 2020-01-01
 AHEAD_MS = 5 * 60 * 1000
+_HOUR_MS = 3_600_000
 _KEPT_BYTES = 256 * 1024  # of a message that is too large
 
 
@@ -59,18 +58,78 @@ class _Loose(msgspec.Struct):
 class Admitted:
     """What became of a batch."""
 
-    readings: dict[str, list[Reading]] = field(default_factory=dict)  # class → readings, in order
-    origins: dict[str, list[int]] = field(
-        default_factory=dict
-    )  # class → of each reading, its upload's number
+    columns: dict[str, Columns] = field(default_factory=dict)  # by class
     uploads: list[Upload] = field(default_factory=list)
     identities: list[tuple[str, str, int]] = field(default_factory=list)  # to mark as committed
     quarantined: list[Quarantined] = field(default_factory=list)
-    samples: dict[str, int] = field(default_factory=dict)  # agent → samples received
+    counts: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    """Samples by agent, hour (UTC ms, in which they were made) and account."""
+    to_store: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Samples in :attr:`columns`, by agent and hour."""
 
-    def note(self, agent: str, samples: int) -> None:
-        """Count what an agent sent."""
-        self.samples[agent] = self.samples.get(agent, 0) + samples
+    def count(self, agent: str, at_ms: int, account: str, samples: int) -> None:
+        """Add to an account."""
+        if samples:
+            key = (str(agent), at_ms - at_ms % _HOUR_MS, account)
+            self.counts[key] = self.counts.get(key, 0) + samples
+
+    def refuse(self, item: Quarantined) -> None:
+        """Send something to quarantine."""
+        self.quarantined.append(item)
+        self.count(item.agent, item.made_ms, f"quarantined:{item.reason}", item.samples)
+
+
+class Admission:
+    """Sorts uploads by what the registry says."""
+
+    def __init__(self, registry: Registry, classes: Mapping[str, DeviceClass]) -> None:
+        self.registry, self._classes = registry, classes
+
+    def admit(self, upload: Upload, origin: str, now_ms: int, shift_ms: int, into: Admitted) -> None:
+        """Sort the readings of one upload; ``shift_ms`` corrects the clock of its agent."""
+        made_ms, number = made(upload, now_ms), number_of(upload)
+        devices, columns, latest = self.registry.devices, into.columns, now_ms + AHEAD_MS
+        refused = received = 0
+        for reading in upload.readings:
+            if not reading.values:
+                continue
+            received += len(reading.values)
+            device = devices.get(reading.device)
+            if (
+                device is not None
+                and device.agent == upload.agent
+                and EARLIEST_MS <= reading.time + shift_ms <= latest
+            ):
+                of_class = columns.get(device.device_class)
+                if of_class is None:
+                    of_class = columns[device.device_class] = Columns(self._classes[device.device_class])
+                if of_class.add(reading, number, shift_ms):
+                    continue
+                unknown = of_class.unknown(reading)
+                detail = f"class '{device.device_class}' has no {sorted(unknown)}"
+                rest = _only(reading, unknown)
+                item = _kept(upload, origin, rest, "unknown metric", detail, made_ms)
+                known = _only(reading, reading.values.keys() - unknown)
+                if known.values:
+                    of_class.add(known, number, shift_ms)
+            else:
+                reason, detail = self._why(upload, reading, now_ms, shift_ms)
+                item = _kept(upload, origin, reading, reason, detail, made_ms)
+            refused += item.samples
+            into.refuse(item)
+        into.uploads.append(upload)
+        into.count(upload.agent, made_ms, "received", received)
+        key = (str(upload.agent), made_ms - made_ms % _HOUR_MS)
+        into.to_store[key] = into.to_store.get(key, 0) + received - refused
+
+    def _why(self, upload: Upload, reading: Reading, now_ms: int, shift_ms: int) -> tuple[str, str]:
+        device = self.registry.devices.get(reading.device)
+        if device is None:
+            return "unknown device", f"'{reading.device}' is not in the registry"
+        if device.agent != upload.agent:
+            return "device of another agent", f"'{reading.device}' belongs to '{device.agent}'"
+        clock = f", its agent's clock corrected by {shift_ms} ms" if shift_ms else ""
+        return "impossible time", f"{reading.time} ms, received at {now_ms} ms{clock}"
 
 
 def read(delivery: Delivery) -> Upload | Quarantined:
@@ -79,7 +138,7 @@ def read(delivery: Delivery) -> Upload | Quarantined:
         upload = codecs.decode(delivery.payload, Upload, max_bytes=MAX_UPLOAD_BYTES)
     except Malformed as error:
         reason = "too large" if len(delivery.payload) > MAX_UPLOAD_BYTES else "malformed"
-        return _refused(delivery, reason, str(error))
+        return _refused(delivery, reason, str(error), _count(delivery.payload))
     if upload.agent != delivery.agent:
         return _refused(delivery, "wrong agent", f"says it is from '{upload.agent}'", upload.sample_count)
     if upload.v != UPLOAD_VERSION:
@@ -87,6 +146,25 @@ def read(delivery: Delivery) -> Upload | Quarantined:
             delivery, "unknown version", f"version {upload.v}, this is {UPLOAD_VERSION}", upload.sample_count
         )
     return upload
+
+
+def readmit(
+    row: int, item: Quarantined, admission: Admission, now_ms: int, shift_ms: int, into: Admitted
+) -> None:
+    """Sort what was in quarantine as entry ``row`` once more; what is still wrong goes back, with its new reason."""
+    into.count(item.agent, item.made_ms, f"quarantined:{item.reason}", -item.samples)
+    into.count(item.agent, item.made_ms, "readmitted", item.samples)
+    delivery = Delivery(item.agent, item.origin, item.payload, item.made_ms, None)
+    upload = read(delivery)
+    if isinstance(upload, Quarantined):
+        try:
+            reading = codecs.decode(item.payload, Reading, max_bytes=MAX_UPLOAD_BYTES)
+        except Malformed:
+            into.refuse(msgspec.structs.replace(upload, samples=item.samples))
+            return
+        upload = Upload(AgentId(item.agent), "quarantine", row, item.made_ms, (reading,))
+    admission.admit(upload, item.origin, now_ms, shift_ms, into)
+    into.count(item.agent, item.made_ms, "received", -item.samples)  # counted when it came
 
 
 def identity(delivery: Delivery) -> Identity | None:
@@ -98,79 +176,21 @@ def identity(delivery: Delivery) -> Identity | None:
     return found if found.agent == delivery.agent and found.seq > 0 else None
 
 
-def admit(
-    upload: Upload,
-    origin: str,
-    registry: Registry,
-    classes: Mapping[str, DeviceClass],
-    now_ms: int,
-    into: Admitted,
-) -> None:
-    """Sort the readings of one upload."""
-    into.uploads.append(upload)
-    into.identities.append((upload.agent, upload.boot, upload.seq))
-    into.note(upload.agent, upload.sample_count)
-    number = _number(upload)
-    for reading in upload.readings:
-        device = registry.devices.get(reading.device)
-        reason = detail = ""
-        if device is None:
-            reason, detail = "unknown device", f"'{reading.device}' is not in the registry"
-        elif device.agent != upload.agent:
-            reason, detail = "device of another agent", f"'{reading.device}' belongs to '{device.agent}'"
-        elif not EARLIEST_MS <= reading.time <= now_ms + AHEAD_MS:
-            reason, detail = "impossible time", f"{reading.time} ms, received at {now_ms} ms"
-        if device is None or reason:
-            into.quarantined.append(_kept(upload, origin, reading, reason, detail))
-            continue
-        metrics = classes[device.device_class].metrics
-        unknown = {name: value for name, value in reading.values.items() if name not in metrics}
-        if unknown:
-            rest = msgspec.structs.replace(reading, values=unknown)
-            into.quarantined.append(
-                _kept(
-                    upload,
-                    origin,
-                    rest,
-                    "unknown metric",
-                    f"class '{device.device_class}' has no {sorted(unknown)}",
-                )
-            )
-            reading = msgspec.structs.replace(  # noqa: PLW2901 - what is left of it
-                reading, values={name: value for name, value in reading.values.items() if name in metrics}
-            )
-        if reading.values:
-            into.readings.setdefault(device.device_class, []).append(reading)
-            into.origins.setdefault(device.device_class, []).append(number)
+def made(upload: Upload, now_ms: int) -> int:
+    """Return when an upload was made (UTC ms), or came where its agent's clock cannot be right."""
+    return upload.sent if EARLIEST_MS <= upload.sent <= now_ms + AHEAD_MS else now_ms
 
 
-def frames(admitted: Admitted, classes: Mapping[str, DeviceClass]) -> list[Frame]:
-    """Turn what was admitted into columns and judge its plausibility."""
-    made = []
-    for name, readings in admitted.readings.items():
-        frame = Frame.of(readings, classes[name])
-        _judge(frame, list(classes[name].metrics.values()))
-        made.append(frame)
-    return made
+def number_of(upload: Upload) -> int:
+    """Return 63 bits that stand for an upload."""
+    digest = hashlib.blake2b(f"{upload.agent}\0{upload.boot}\0{upload.seq}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
-def _judge(frame: Frame, metrics: Sequence[Metric]) -> None:
-    low = np.array([metric.low for metric in metrics])
-    high = np.array([metric.high for metric in metrics])
-    believed = frame.quality < UNCERTAIN_FROM
-    there = np.isfinite(frame.values)
-    with np.errstate(invalid="ignore"):
-        outside = (frame.values < low) | (frame.values > high)
-    frame.quality[believed & there & outside] = Quality.IMPLAUSIBLE
-    frame.quality[believed & ~there] = Quality.DEVICE_FAULT
-
-
-def _refused(delivery: Delivery, reason: str, detail: str, samples: int | None = None) -> Quarantined:
-    if samples is None:
-        samples = _count(delivery.payload)
+def _refused(delivery: Delivery, reason: str, detail: str, samples: int) -> Quarantined:
     return Quarantined(
-        delivery.agent, delivery.origin, reason, detail, samples, delivery.payload[:_KEPT_BYTES]
-    )
+        delivery.agent, delivery.origin, reason, detail, samples, delivery.payload[:_KEPT_BYTES], delivery.received_ms
+    )  # fmt: skip
 
 
 def _count(payload: bytes) -> int:
@@ -182,16 +202,18 @@ def _count(payload: bytes) -> int:
     return sum(len(values) for reading in loose.readings if isinstance(values := reading.get("values"), dict))
 
 
-def _kept(upload: Upload, origin: str, reading: Reading, reason: str, detail: str) -> Quarantined:
+def _only(reading: Reading, metrics: set[Any]) -> Reading:
+    return msgspec.structs.replace(
+        reading, values={name: value for name, value in reading.values.items() if name in metrics}
+    )
+
+
+def _kept(
+    upload: Upload, origin: str, reading: Reading, reason: str, detail: str, made_ms: int
+) -> Quarantined:
     safe = {
         name: value if value is None or math.isfinite(value) else None
         for name, value in reading.values.items()
     }
     payload = json.encode(msgspec.structs.replace(reading, values=safe))
-    return Quarantined(upload.agent, origin, reason, detail, reading.sample_count, payload)
-
-
-def _number(upload: Upload) -> int:
-    """Return 63 bits that stand for an upload."""
-    digest = hashlib.blake2b(f"{upload.agent}\0{upload.boot}\0{upload.seq}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    return Quarantined(upload.agent, origin, reason, detail, reading.sample_count, payload, made_ms)

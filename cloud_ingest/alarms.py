@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cloud_ingest.source import Source
     from telemetry.clock import Clock
 
-_TICK_S = 1.0
 _RESEND_S = 3.0
 
 
@@ -76,13 +75,6 @@ class AlarmFeed:
                 if ack.boot == self._ledger.outbox.boot:
                     self._window.acknowledged(ack.ranges)
             self._changed.set()
-
-    async def tick(self) -> None:
-        """Let time pass for the rules, for ever."""
-        while True:
-            await self._clock.sleep(_TICK_S)
-            if await self._on_thread(self._pipeline.tick):
-                self.changed()
 
     async def assert_again(self, every_s: float) -> None:
         """Say which alarms stand, for ever."""

@@ -9,14 +9,16 @@ from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
+from cloud_ingest.metrics import CONTENT_TYPE
 from cloud_ingest.store import Aggregate
 from telemetry.errors import Refused, Unavailable, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cloud_ingest.ledger import LedgerReader
+    from cloud_ingest.metrics import Metrics
     from cloud_ingest.pipeline import Pipeline
+    from cloud_ingest.reader import LedgerReader
     from cloud_ingest.registry import Device, Registry
     from cloud_ingest.source import Source
     from cloud_ingest.store import Store
@@ -29,7 +31,7 @@ _HOUR_MS = 3_600_000
 
 def make_api(
     *, registry: Registry, classes: Mapping[str, DeviceClass], store: Store, ledger: LedgerReader, pipeline: Pipeline,
-    source: Source, clock: Clock,
+    source: Source, clock: Clock, metrics: Metrics,
 ) -> FastAPI:  # fmt: skip
     """Return the application."""
     api = FastAPI(title="Yemai data API · 叶脉数据接口", version="1", description=__doc__ or "")
@@ -145,8 +147,14 @@ def make_api(
     @api.get("/api/data/accounting", summary="What became of every sample")
     async def get_accounting() -> Response:
         agents = await run_in_threadpool(ledger.accounts)
+        waiting = await run_in_threadpool(ledger.waiting)  # first: what moves on meanwhile is not missed
         by_class = await run_in_threadpool(store.count)
-        return _json({"agents": agents, "store": {"samples": sum(by_class.values()), "by_class": by_class}})
+        return _json(
+            {
+                "agents": agents,
+                "store": {"samples": sum(by_class.values()), "waiting": waiting, "by_class": by_class},
+            }
+        )
 
     @api.get("/api/health/live", summary="The process runs")
     async def live() -> dict[str, str]:
@@ -154,8 +162,12 @@ def make_api(
 
     @api.get("/api/health/ready", summary="The store answers")
     async def ready() -> dict[str, Any]:
-        await run_in_threadpool(store.count)
+        await run_in_threadpool(store.check)
         return {"status": "ready"}
+
+    @api.get("/metrics", summary="Figures of every stage, for Prometheus")
+    async def get_metrics() -> Response:
+        return Response(await run_in_threadpool(metrics.text), media_type=CONTENT_TYPE)
 
     return api
 

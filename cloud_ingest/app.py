@@ -11,19 +11,28 @@ import structlog
 
 from cloud_ingest.alarms import AlarmFeed
 from cloud_ingest.api import make_api
-from cloud_ingest.config import IngestConfig, plugin
-from cloud_ingest.ledger import Ledger, LedgerReader
+from cloud_ingest.ledger import Ledger
+from cloud_ingest.metrics import Metrics
 from cloud_ingest.pipeline import Pipeline
+from cloud_ingest.reader import LedgerReader
 from cloud_ingest.registry import load_registry
+from cloud_ingest.writer import StoreWriter
 from device_profiles.vocabulary import load_classes
 from rules.engine import Engine
 from rules.pack import load_packs
 from telemetry.clock import Clock, SystemClock
+from telemetry.errors import Refused, Unavailable
 from telemetry.http import served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from cloud_ingest.config import IngestConfig
+    from cloud_ingest.registry import Registry
+    from cloud_ingest.store import Store
+
+_AGAIN_S = 2.0
+_TICK_S = 1.0
 log = structlog.get_logger()
 
 
@@ -31,34 +40,35 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
     """Run ingest until ``stop`` is set."""
     clock = clock or SystemClock()
     registry, classes = load_registry(config.registry.devices, config.registry.sites), load_classes()
+    metrics = Metrics()
     with contextlib.ExitStack() as resources:
-        thread = resources.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ledger"))
-        loop = asyncio.get_running_loop()
-
-        async def on_thread(call: Callable[..., Any], *arguments: object) -> Any:
-            return await loop.run_in_executor(thread, call, *arguments)
-
+        on_ledger, on_store = (_thread(resources, name) for name in ("ledger", "store"))
         ledger = Ledger(config.ledger)
         resources.callback(ledger.close)
-        store = plugin("stores", config.store.kind).Store(config.store, classes)
-        resources.callback(store.close)
-        pipeline = await on_thread(
+        source = config.source.Source(config, clock)
+        pipeline = await on_ledger(
             lambda: Pipeline(
-                producer=config.producer,
-                ledger=ledger,
-                store=store,
-                registry=registry,
-                classes=classes,
-                engine=Engine(load_packs(), classes),
-                clock=clock,
+                producer=config.producer, ledger=ledger, registry=registry, classes=classes,
+                engine=Engine(load_packs(), classes), clock=clock, metrics=metrics, offset_of=source.offset_ms,
             )
+        )  # fmt: skip
+        store = config.store.module.Store(
+            config.store.config, classes, lambda device: _tags(pipeline.registry, config.area, device)
         )
-        source = plugin("sources", config.source).Source(config, clock)
-        feed = AlarmFeed(ledger, pipeline, source, on_thread, clock)
+        resources.callback(store.close)
+        await on_store(_recall, store, pipeline)
+        writer = StoreWriter(ledger, store, lambda: pipeline.registry, clock, metrics)
+        feed = AlarmFeed(ledger, pipeline, source, on_ledger, clock)
         api = make_api(
             registry=registry, classes=classes, store=store, ledger=LedgerReader(config.ledger), pipeline=pipeline,
-            source=source, clock=clock,
+            source=source, clock=clock, metrics=metrics,
         )  # fmt: skip
+
+        def committed(news: bool) -> None:  # noqa: FBT001 - it is what the pipeline tells
+            writer.changed()
+            if news:
+                feed.changed()
+
         async with source, asyncio.TaskGroup() as tasks, served(api, config.api.host, config.api.port):
             log.info(
                 "ingest_up", devices=len(registry.devices), sites=len(registry.sites), store=config.store.kind
@@ -66,14 +76,53 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
             running = [
                 tasks.create_task(work)
                 for work in (
-                    pipeline.run(source, on_thread, feed.changed),
+                    pipeline.run(source, on_ledger, committed),
+                    writer.run(on_ledger, on_store),
                     feed.send(),
                     feed.receive(),
-                    feed.tick(),
                     feed.assert_again(config.alarms.assert_s),
+                    _again_and_again(clock, _TICK_S, on_ledger, pipeline.tick, committed),
+                    _again_and_again(clock, _AGAIN_S, on_ledger, pipeline.process_again, committed),
                 )
             ]
             await stop.wait()
             for task in running:
                 task.cancel()
     log.info("ingest_down")
+
+
+def _thread(resources: contextlib.ExitStack, name: str) -> Callable[..., Awaitable[Any]]:
+    """Return what awaits a blocking call on a thread of its own."""
+    pool = resources.enter_context(ThreadPoolExecutor(1, thread_name_prefix=name))
+    loop = asyncio.get_running_loop()
+
+    async def call(work: Callable[..., Any], *arguments: object) -> Any:
+        return await loop.run_in_executor(pool, work, *arguments)
+
+    return call
+
+
+async def _again_and_again(
+    clock: Clock, every_s: float, on_ledger: Callable[..., Awaitable[Any]], work: Callable[[], bool],
+    committed: Callable[[bool], None],
+) -> None:  # fmt: skip
+    while True:
+        await clock.sleep(every_s)
+        if await on_ledger(work):
+            committed(True)
+
+
+def _tags(registry: Registry, area: str, name: str) -> Mapping[str, str]:
+    device = registry.devices.get(name)
+    if device is None:  # decommissioned with readings still on their way
+        return {"area": area}
+    return {"area": area, "site": device.site, "profile": device.profile}
+
+
+def _recall(store: Store, pipeline: Pipeline) -> None:
+    """Take over what the store knows; without it the newest values are those that come from now on."""
+    try:
+        class_of = {device.id: device.device_class for device in pipeline.registry.devices.values()}
+        pipeline.latest.recall(store.latest(), class_of)
+    except (Refused, Unavailable) as error:
+        log.warning("newest_values_unknown", problem=str(error))

@@ -9,22 +9,15 @@ import msgspec
 
 from telemetry import plugins, topics
 from telemetry.broker import BrokerConfig
-from telemetry.config import load_toml
+from telemetry.config import convert, load_toml
 from telemetry.errors import ConfigError, Refused
 
 
-class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where samples are kept; ``kind`` is a file in ``cloud_ingest/stores/``."""
-
-    kind: str = "duckdb"
-    path: Path = Path("samples.duckdb")
-    memory_limit: str = "512MB"
-
-
 class LedgerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Marks, rule state, quarantine and the alarm outbox."""
+    """What is committed before it is acknowledged; ``waiting_bytes`` bound what waits for a store that is away."""
 
     path: Path
+    waiting_bytes: int = 4 * 1024 * 1024 * 1024
     quarantine_bytes: int = 256 * 1024 * 1024
     alarm_bytes: int = 64 * 1024 * 1024
 
@@ -50,43 +43,72 @@ class AlarmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assert_s: float = 20.0
 
 
-class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file."""
+class IngestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file.  ``store.kind`` is a file in ``cloud_ingest/stores/``, the rest of ``store`` that file's own."""
 
     area: str
     producer: str
     broker: BrokerConfig
     ledger: LedgerConfig
     registry: RegistryConfig
-    store: StoreConfig = StoreConfig()
+    store: dict[str, Any] = {}
     source: str = "mqtt"
     api: ApiConfig = ApiConfig()
     alarms: AlarmsConfig = AlarmsConfig()
 
 
+class StoreChoice(msgspec.Struct, frozen=True):
+    """A store that was looked up."""
+
+    kind: str
+    module: Any
+    config: Any  # the module's Config
+
+
+class IngestConfig(msgspec.Struct, frozen=True):
+    """A checked configuration."""
+
+    area: str
+    producer: str
+    broker: BrokerConfig
+    ledger: LedgerConfig
+    registry: RegistryConfig
+    store: StoreChoice
+    source: Any  # a module of cloud_ingest/sources
+    api: ApiConfig
+    alarms: AlarmsConfig
+
+
 def load_config(path: Path) -> IngestConfig:
     """Read and check ``ingest.toml``; raise :class:`ConfigError`."""
-    config = load_toml(path, IngestConfig)
+    file = load_toml(path, IngestFile)
     for key, name in (
-        ("area", config.area),
-        ("producer", config.producer),
-        ("alarms.consumer", config.alarms.consumer),
+        ("area", file.area),
+        ("producer", file.producer),
+        ("alarms.consumer", file.alarms.consumer),
     ):
         try:
             topics.level(name, what=key)
         except Refused as error:
             raise ConfigError(path, f"$.{key}", str(error)) from None
-    for key, package, name in (
-        ("store.kind", "stores", config.store.kind),
-        ("source", "sources", config.source),
-    ):
-        try:
-            plugins.load(f"cloud_ingest.{package}", name)
-        except Refused as error:
-            raise ConfigError(path, f"$.{key}", str(error)) from None
-    return config
+    kind = file.store.get("kind", "duckdb")
+    module = _plugin(path, "store.kind", "stores", kind)
+    link = {key: value for key, value in file.store.items() if key != "kind"}
+    return IngestConfig(
+        file.area,
+        file.producer,
+        file.broker,
+        file.ledger,
+        file.registry,
+        StoreChoice(kind, module, convert(link, module.Config, file=path, at="$.store")),
+        _plugin(path, "source", "sources", file.source),
+        file.api,
+        file.alarms,
+    )
 
 
-def plugin(package: str, name: str) -> Any:
-    """Return the module of a checked plug-in name."""
-    return plugins.load(f"cloud_ingest.{package}", name)
+def _plugin(path: Path, key: str, package: str, name: str) -> Any:
+    try:
+        return plugins.load(f"cloud_ingest.{package}", name)
+    except Refused as error:
+        raise ConfigError(path, f"$.{key}", str(error)) from None

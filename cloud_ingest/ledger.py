@@ -1,43 +1,47 @@
-"""The ledger: marks, rule state, quarantine, accounts and the alarm outbox, committed together.
+"""The ledger: admitted frames, marks, rule state, quarantine, accounts and the alarm outbox, committed together.
 
 One SQLite file (WAL, ``synchronous=FULL``).  A micro-batch is one transaction, so that after a crash an upload
-either is marked and its alarms are in the outbox, or neither.
+either is marked, its frames wait for the store and its alarms are in the outbox, or nothing of it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from cloud_ingest.framelog import FrameLog
 from cloud_ingest.marks import Ranges
-from rules.state import State
 from telemetry.errors import Unavailable
 from telemetry.outbox import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cloud_ingest.config import LedgerConfig
     from telemetry.readings import Gap
 
 MOST_BOOTS = 32
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS marks (agent TEXT, boot TEXT, first INTEGER, last INTEGER, PRIMARY KEY (agent, boot, first)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rule_state (class TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS committed (agent TEXT, boot TEXT, ranges TEXT NOT NULL, PRIMARY KEY (agent, boot)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, agent TEXT NOT NULL, origin TEXT NOT NULL,
-    reason TEXT NOT NULL, detail TEXT NOT NULL, samples INTEGER NOT NULL, payload BLOB NOT NULL
+    reason TEXT NOT NULL, detail TEXT NOT NULL, samples INTEGER NOT NULL, payload BLOB NOT NULL,
+    made_ms INTEGER NOT NULL, again INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE IF NOT EXISTS accounts (agent TEXT, entry TEXT, samples INTEGER NOT NULL, PRIMARY KEY (agent, entry)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS quarantine_again ON quarantine (again) WHERE again;
+CREATE TABLE IF NOT EXISTS accounts (
+    agent TEXT, hour_ms INTEGER, account TEXT, samples INTEGER NOT NULL, PRIMARY KEY (agent, hour_ms, account)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS gaps (agent TEXT, cause TEXT, samples INTEGER, start INTEGER, "end" INTEGER, at_ms INTEGER);
+CREATE TABLE IF NOT EXISTS clocks (agent TEXT PRIMARY KEY, shift_ms INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
 class Quarantined(msgspec.Struct, frozen=True):
-    """Something that could not be admitted, with its bytes."""
+    """Something that could not be admitted, with its bytes; ``made_ms`` is when, as far as it is known."""
 
     agent: str
     origin: str
@@ -45,10 +49,11 @@ class Quarantined(msgspec.Struct, frozen=True):
     detail: str
     samples: int
     payload: bytes
+    made_ms: int
 
 
 class Ledger:
-    """One thread at a time may use it; readers open connections of their own."""
+    """One thread at a time may use it; :mod:`cloud_ingest.reader` reads beside it."""
 
     def __init__(self, config: LedgerConfig) -> None:
         self._config = config
@@ -58,14 +63,16 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+            self.frames = FrameLog(self._db, max_bytes=config.waiting_bytes)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"ledger {config.path}: {error}") from error
         self.outbox = Outbox(self._db, max_bytes=config.alarm_bytes)
-        self._marks: dict[tuple[str, str], Ranges] = {}
-        for agent, boot, first, last in self._db.execute(
-            "SELECT agent, boot, first, last FROM marks ORDER BY first"
-        ):
-            self._marks.setdefault((agent, boot), Ranges()).pairs.append((first, last))
+        self._marks: dict[str, dict[str, Ranges]] = {}  # agent → boot → seqs
+        for agent, boot, ranges in self._db.execute("SELECT agent, boot, ranges FROM committed"):
+            self._marks.setdefault(agent, {})[boot] = Ranges(ranges_of(ranges))
+        self._before: dict[tuple[str, str], list[tuple[int, int]] | None] = {}
+        self.clocks: dict[str, int] = dict(self._db.execute("SELECT agent, shift_ms FROM clocks").fetchall())
+        """By how many ms the times of an agent are corrected."""
         self._held = int(
             self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM quarantine").fetchone()[0]
         )
@@ -77,57 +84,60 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside together, or nothing; raise :class:`Unavailable` when the disk refuses."""
-        marks = {key: list(ranges.pairs) for key, ranges in self._marks.items()}
-        held = self._held
+        held, clocks = self._held, dict(self.clocks)
+        self._before.clear()
         try:
             with self.outbox.transaction():
                 yield
         except BaseException:
-            self._marks = {key: Ranges(pairs) for key, pairs in marks.items()}
-            self._held = held
+            for (agent, boot), pairs in self._before.items():
+                if pairs is None:
+                    self._marks[agent].pop(boot, None)
+                else:
+                    self._marks[agent][boot] = Ranges(pairs)
+            self._held, self.clocks = held, clocks
+            self.frames.forget()
             raise
 
     # -- marks ---------------------------------------------------------------------------------------
 
     def knows(self, agent: str, boot: str, seq: int) -> bool:
         """Return whether this upload is committed."""
-        ranges = self._marks.get((agent, boot))
+        ranges = self._marks.get(agent, {}).get(boot)
         return ranges is not None and seq in ranges
 
     def mark(self, uploads: Iterable[tuple[str, str, int]]) -> None:
         """Mark uploads as committed."""
-        touched = set()
+        touched: dict[tuple[str, str], Ranges] = {}
         for agent, boot, seq in uploads:
-            self._marks.setdefault((agent, boot), Ranges()).add(seq)
-            touched.add((agent, boot))
-        for agent, boot in touched:
-            self._db.execute("DELETE FROM marks WHERE agent = ? AND boot = ?", (agent, boot))
-            self._db.executemany(
-                "INSERT INTO marks VALUES (?, ?, ?, ?)",
-                [(agent, boot, *pair) for pair in self._marks[agent, boot].pairs],
-            )
-            boots = [key for key in self._marks if key[0] == agent]
-            for old in boots[:-MOST_BOOTS]:
-                del self._marks[old]
-                self._db.execute("DELETE FROM marks WHERE agent = ? AND boot = ?", old)
+            ranges = touched.get((agent, boot))
+            if ranges is None:
+                ranges = touched[agent, boot] = self._touch(agent, boot)
+            ranges.add(seq)
+        self._db.executemany(
+            "INSERT INTO committed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ranges = excluded.ranges",
+            [
+                (agent, boot, msgspec.json.encode(ranges.pairs).decode())
+                for (agent, boot), ranges in touched.items()
+            ],
+        )
 
     def committed(self, agent: str, boot: str, seqs: Iterable[int]) -> tuple[tuple[int, int], ...]:
         """Return the ranges of committed uploads that hold ``seqs``."""
-        ranges = self._marks.get((agent, boot))
+        ranges = self._marks.get(agent, {}).get(boot)
         return () if ranges is None else ranges.around(seqs)
 
-    # -- rules ---------------------------------------------------------------------------------------
-
-    def rule_state(self) -> State:
-        """Return the rule engine's state as of the last commit."""
-        return State.load(dict(self._db.execute("SELECT class, data FROM rule_state").fetchall()))
-
-    def keep_rule_state(self, state: State, classes: Iterable[str]) -> None:
-        """Keep the parts of ``classes``."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO rule_state VALUES (?, ?)",
-            [(name, state.dump(name)) for name in classes if name in state.classes],
-        )
+    def _touch(self, agent: str, boot: str) -> Ranges:
+        boots = self._marks.setdefault(agent, {})
+        known = boots.get(boot)
+        self._before.setdefault((agent, boot), None if known is None else list(known.pairs))
+        if known is None:
+            for old in list(boots)[: max(0, len(boots) + 1 - MOST_BOOTS)]:
+                self._before.setdefault((agent, old), list(boots[old].pairs))
+                del boots[old]
+                self._db.execute("DELETE FROM committed WHERE agent = ? AND boot = ?", (agent, old))
+            known = boots[boot] = Ranges()
+        return known
 
     # -- quarantine and accounts ---------------------------------------------------------------------
 
@@ -135,24 +145,42 @@ class Ledger:
         """Keep what could not be admitted; the oldest bytes go when there is no room, and are counted."""
         for item in items:
             self._db.execute(
-                "INSERT INTO quarantine (at_ms, agent, origin, reason, detail, samples, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (now_ms, item.agent, item.origin, item.reason, item.detail, item.samples, item.payload),
-            )
+                "INSERT INTO quarantine (at_ms, agent, origin, reason, detail, samples, payload, made_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (now_ms, item.agent, item.origin, item.reason, item.detail, item.samples, item.payload, item.made_ms),
+            )  # fmt: skip
             self._held += len(item.payload)
-            self.account(item.agent, f"quarantined:{item.reason}", item.samples)
         while self._held > self._config.quarantine_bytes:
-            row, agent, size, samples = self._db.execute(
-                "SELECT id, agent, length(payload), samples FROM quarantine ORDER BY id LIMIT 1"
+            row, agent, size, samples, made_ms = self._db.execute(
+                "SELECT id, agent, length(payload), samples, made_ms FROM quarantine ORDER BY id LIMIT 1"
             ).fetchone()
             self._db.execute("DELETE FROM quarantine WHERE id = ?", (row,))
-            self.account(agent, "quarantine_evicted", samples)
+            self.account({(agent, made_ms - made_ms % 3_600_000, "quarantine_evicted"): samples})
             self._held -= size
 
-    def account(self, agent: str, entry: str, samples: int) -> None:
-        """Add to an account."""
-        self._db.execute(
-            "INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
-            (agent, entry, samples),
+    def asked_again(self, most: int) -> list[tuple[int, Quarantined]]:
+        """Return quarantined items that somebody wants admitted again, with their ids, the oldest first."""
+        rows = self._db.execute(
+            "SELECT id, agent, origin, reason, detail, samples, payload, made_ms FROM quarantine"
+            " WHERE again ORDER BY id LIMIT ?",
+            (most,),
+        )
+        return [(row[0], Quarantined(*row[1:])) for row in rows]
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Let go of quarantined items."""
+        for row in ids:
+            (size,) = self._db.execute(
+                "SELECT length(payload) FROM quarantine WHERE id = ?", (row,)
+            ).fetchone()
+            self._db.execute("DELETE FROM quarantine WHERE id = ?", (row,))
+            self._held -= size
+
+    def account(self, counts: Mapping[tuple[str, int, str], int]) -> None:
+        """Add samples to the accounts of ``(agent, hour, account)``."""
+        self._db.executemany(
+            "INSERT INTO accounts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET samples = samples + excluded.samples",
+            [(*key, samples) for key, samples in counts.items()],
         )
 
     def note_gap(self, agent: str, gap: Gap, now_ms: int) -> None:
@@ -162,75 +190,12 @@ class Ledger:
             (agent, gap.cause, gap.samples, gap.start, gap.end, now_ms),
         )
 
-
-class LedgerReader:
-    """Reads a ledger beside its writer."""
-
-    def __init__(self, config: LedgerConfig) -> None:
-        self._path = config.path
-
-    def quarantine(self, limit: int) -> list[dict[str, Any]]:
-        """Return the newest entries; bytes as text where they are, as hex where they are not."""
-        with self._open() as db:
-            rows = db.execute(
-                "SELECT id, at_ms, agent, origin, reason, detail, samples, substr(payload, 1, 2048), length(payload)"
-                " FROM quarantine ORDER BY id DESC LIMIT ?",
-                (limit,),
-            ).fetchall()
-        keys = ("id", "at_ms", "agent", "origin", "reason", "detail", "samples")
-        return [
-            {**dict(zip(keys, row[:7], strict=True)), "bytes": row[8], **_shown(bytes(row[7] or b""))}
-            for row in rows
-        ]
-
-    def accounts(self) -> dict[str, Any]:
-        """Return what became of every agent's samples, by the ledger."""
-        agents: dict[str, Any] = {}
-
-        def of(agent: str) -> dict[str, Any]:
-            fresh = {
-                "boots": {},
-                "received": 0,
-                "stored": 0,
-                "duplicated": 0,
-                "overwritten": 0,
-                "quarantined": {},
-                "gaps": [],
-            }
-            told: dict[str, Any] = agents.setdefault(agent, fresh)
-            return told
-
-        with self._open() as db:
-            db.execute("BEGIN")
-            for agent, boot, first, last in db.execute(
-                "SELECT agent, boot, first, last FROM marks ORDER BY first"
-            ):
-                of(agent)["boots"].setdefault(boot, {"ranges": []})["ranges"].append((first, last))
-            for agent, entry, samples in db.execute("SELECT agent, entry, samples FROM accounts"):
-                if entry.startswith("quarantined:"):
-                    of(agent)["quarantined"][entry[12:]] = samples
-                else:
-                    of(agent)[entry] = samples
-            for agent, cause, samples, start, end in db.execute(
-                'SELECT agent, cause, samples, start, "end" FROM gaps'
-            ):
-                of(agent)["gaps"].append({"cause": cause, "samples": samples, "start": start, "end": end})
-        return agents
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            db = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None, timeout=5)
-        except sqlite3.OperationalError as error:
-            raise Unavailable(f"ledger: {error}") from error
-        try:
-            yield db
-        finally:
-            db.close()
+    def set_clock(self, agent: str, shift_ms: int) -> None:
+        """Correct the times of an agent from now on."""
+        self.clocks[agent] = shift_ms
+        self._db.execute("INSERT OR REPLACE INTO clocks VALUES (?, ?)", (agent, shift_ms))
 
 
-def _shown(payload: bytes) -> dict[str, str]:
-    try:
-        return {"text": payload.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {"hex": payload.hex(" ")}
+def ranges_of(text: str) -> list[tuple[int, int]]:
+    """Return the ranges that a row of ``committed`` holds."""
+    return msgspec.json.decode(text, type=list[tuple[int, int]])

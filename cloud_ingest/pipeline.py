@@ -1,80 +1,127 @@
-"""The pipeline: take a micro-batch, admit, store, judge, commit, and only then acknowledge.
+"""The pipeline: take a micro-batch, admit, judge, commit, and only then acknowledge; the store follows.
 
 ::
 
-    source ─▶ decode ─▶ seen before? ─▶ admit ─▶ store ─▶ rules ─▶ ledger commit ─▶ acknowledge
-                            │                                      marks · rule state · quarantine
-                            └── acknowledge again                  accounts · alarms to the outbox
+    source ─▶ decode ─▶ seen before? ─▶ admit ─▶ rules ─▶ ledger commit ─▶ acknowledge
+                            │                                │   marks · frames · quarantine · accounts
+                            └── acknowledge again            │   alarms to the outbox
+                                                             └─▶ store writer ─▶ store
 
-The store is written before the ledger; a crash in between makes the batch come again, and the store takes the
-same rows twice as once.  A store that is away holds the batch, and the source's window holds the rest.
+An alarm never waits for the store, and a store that is away for hours costs nothing but the ledger's disk.
+All of it but the store's own write runs on the ledger's thread.
 """
 
 from __future__ import annotations
 
-import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from cloud_ingest.admission import Admitted, admit, frames, identity, read
+from cloud_ingest.admission import Admission, Admitted, identity, made, read, readmit
+from cloud_ingest.clocks import shift_of
+from cloud_ingest.latest import Latest
 from cloud_ingest.ledger import Quarantined
+from cloud_ingest.plausibility import Plausibility
 from telemetry.codecs import json
 from telemetry.errors import Unavailable
 from telemetry.outbox import Priority
-from telemetry.readings import Ack
+from telemetry.readings import Ack, Upload
 from telemetry.transitions import AlarmMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cloud_ingest.ledger import Ledger
+    from cloud_ingest.metrics import Metrics
     from cloud_ingest.registry import Registry
     from cloud_ingest.source import Delivery, Source
-    from cloud_ingest.store import Store
     from device_profiles.vocabulary import DeviceClass
     from rules.engine import Engine
+    from rules.frame import Frame
+    from rules.state import State
     from telemetry.clock import Clock
     from telemetry.transitions import Transition
 
-MOST_MESSAGES = 400
+MOST_MESSAGES = 1000
 LINGER_S = 0.05
 _RETRY_S = (0.5, 5.0)
+_AGAIN_MOST = 1000
 log = structlog.get_logger()
 
 
 class Pipeline:
-    """Owns the rule state and the newest values; everything it does runs on the ledger's thread."""
+    """Owns the rule state and the newest values."""
 
     def __init__(
         self,
         *,
         producer: str,
         ledger: Ledger,
-        store: Store,
         registry: Registry,
         classes: Mapping[str, DeviceClass],
         engine: Engine,
         clock: Clock,
+        metrics: Metrics,
+        offset_of: Callable[[str], int | None] = lambda _: None,
     ) -> None:
-        self._producer, self._ledger, self._store, self._registry = producer, ledger, store, registry
-        self._classes, self._engine, self._clock = classes, engine, clock
+        self._producer, self._ledger, self._engine, self._clock = producer, ledger, engine, clock
+        self._metrics, self._offset_of = metrics, offset_of
+        self._admission, self._plausibility = Admission(registry, classes), Plausibility(classes)
+        self.latest = Latest(classes)
+        self.state = ledger.frames.state(engine)
+        self.use(registry)
+
+    @property
+    def registry(self) -> Registry:
+        """The devices that may speak."""
+        return self._admission.registry
+
+    def use(self, registry: Registry) -> None:
+        """Admit what ``registry`` says from now on, and wait for its devices."""
         expected = {device.id: device.device_class for device in registry.devices.values()}
-        self.state = engine.expect(ledger.rule_state(), expected, clock.now_ms())
-        self.latest: dict[str, dict[str, Any]] = {row["device"]: row for row in store.latest()}
+        state = self._engine.expect(self.state, expected, self._clock.now_ms())
+        with self._ledger.transaction():
+            self._ledger.frames.keep(state, state.classes)
+        self._admission.registry, self.state = registry, state
 
     async def run(
-        self, source: Source, on_thread: Callable[..., Any], alarms_changed: Callable[[], None]
+        self, source: Source, on_thread: Callable[..., Any], committed: Callable[[bool], None]
     ) -> None:
-        """Process micro-batches for ever; ``on_thread`` awaits a call on the ledger's thread."""
+        """Process micro-batches for ever; ``committed`` is told of each, and whether there are new alarms."""
         while True:
             batch = await source.take(MOST_MESSAGES, LINGER_S)
-            acks, found = await self._until_committed(batch, on_thread)
+            acks, news = await self._until_committed(batch, on_thread)
             source.done(batch)
             for agent, ack in acks:
                 source.acknowledge(agent, ack)
-            if found:
-                alarms_changed()
+            self._metrics.ack_latency.observe((self._clock.now_ms() - batch[0].received_ms) / 1000)
+            self._metrics.queue.set(source.waiting())
+            committed(news)
+
+    def process(self, batch: Sequence[Delivery]) -> tuple[list[tuple[str, Ack]], bool]:
+        """Commit one batch; return what to acknowledge and whether there are new alarms.
+
+        Raises :class:`Unavailable`, with nothing committed, when the disk refuses.
+        """
+        began, now = time.perf_counter(), self._clock.now_ms()
+        admitted, seen = self._admit(batch, now)
+        news = self._commit(admitted, now)
+        self._metrics.messages.inc(len(batch))
+        self._metrics.batch_messages.observe(len(batch))
+        self._metrics.commit.observe(time.perf_counter() - began)
+        return self._acks(seen), news
+
+    def process_again(self) -> bool:
+        """Admit what somebody wants out of quarantine; return whether there are new alarms."""
+        items = self._ledger.asked_again(_AGAIN_MOST)
+        if not items:
+            return False
+        now, admitted = self._clock.now_ms(), Admitted()
+        for row, item in items:
+            readmit(row, item, self._admission, now, self._ledger.clocks.get(item.agent, 0), admitted)
+        log.info("admitted_again", entries=len(items), refused=len(admitted.quarantined))
+        return self._commit(admitted, now, released=[row for row, _ in items])
 
     def tick(self) -> bool:
         """Let time pass for the rules; return whether there is news."""
@@ -83,35 +130,17 @@ class Pipeline:
         if found:
             with self._ledger.transaction():
                 self._hand_on(found, now)
-                self._ledger.keep_rule_state(state, {t.device_class for t in found})
+                self._ledger.frames.keep(state, {t.device_class for t in found})
             self.state = state
         return bool(found)
 
-    def process(self, batch: Sequence[Delivery]) -> tuple[list[tuple[str, Ack]], bool]:
-        """Commit one batch; return what to acknowledge and whether there are new alarms.
-
-        Raises :class:`Unavailable`, with nothing committed, when the store or the disk refuses.
-        """
-        now = self._clock.now_ms()
-        admitted, seen, duplicated = self._admit(batch, now)
-        made = frames(admitted, self._classes)
-        written = self._store.write(made, list(admitted.origins.values()), now) if made else None
-        state, found = self.state, list[Any]()
-        for frame in made:
-            state, transitions = self._engine.evaluate(state, frame, now)
-            found += transitions
-        with self._ledger.transaction():
-            self._ledger.mark(admitted.identities)
-            self._ledger.quarantine(admitted.quarantined, now)
-            for upload in admitted.uploads:
-                for gap in upload.gaps:
-                    self._ledger.note_gap(upload.agent, gap, now)
-            self._account(admitted, duplicated, written.overwritten if written else {})
-            self._hand_on(found, now)
-            self._ledger.keep_rule_state(state, {frame.device_class for frame in made})
-        self.state = state
-        self._remember(admitted, now)
-        return self._acks(seen), bool(found)
+    def standing(self) -> list[AlarmMessage]:
+        """Return a re-assertion of each standing alarm."""
+        now, boot = self._clock.now_ms(), self._ledger.outbox.boot
+        return [
+            AlarmMessage(self._producer, boot, 0, now, transition)
+            for transition in self._engine.active(self.state)
+        ]
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -138,45 +167,74 @@ class Pipeline:
                     log.info("commits_again")
                 return done
 
-    def _admit(
-        self, batch: Sequence[Delivery], now: int
-    ) -> tuple[Admitted, list[tuple[str, str, int]], dict[str, int]]:
-        admitted, duplicated = Admitted(), dict[str, int]()
+    def _admit(self, batch: Sequence[Delivery], now: int) -> tuple[Admitted, list[tuple[str, str, int]]]:
+        admitted = Admitted()
         seen: list[tuple[str, str, int]] = []
         mine: set[tuple[str, str, int]] = set()
         for delivery in batch:
             upload = read(delivery)
             who = identity(delivery) if isinstance(upload, Quarantined) else upload
-            key = None if who is None else (who.agent, who.boot, who.seq)
+            key = None if who is None else (str(who.agent), who.boot, who.seq)
             if key is not None:
                 seen.append(key)
                 if key in mine or self._ledger.knows(*key):
-                    samples = upload.samples if isinstance(upload, Quarantined) else upload.sample_count
-                    duplicated[delivery.agent] = duplicated.get(delivery.agent, 0) + samples
+                    if isinstance(upload, Upload):
+                        admitted.count(key[0], made(upload, now), "duplicated", upload.sample_count)
+                    else:
+                        admitted.count(key[0], upload.made_ms, "duplicated", upload.samples)
                     continue
                 mine.add(key)
+                admitted.identities.append(key)
             if isinstance(upload, Quarantined):
-                admitted.quarantined.append(upload)
-                admitted.note(delivery.agent, upload.samples)
-                if key is not None:
-                    admitted.identities.append(key)
+                admitted.count(upload.agent, upload.made_ms, "received", upload.samples)
+                admitted.refuse(upload)
             else:
-                admit(upload, delivery.origin, self._registry, self._classes, now, admitted)
-        return admitted, seen, duplicated
+                shift = self._ledger.clocks.get(upload.agent, 0)
+                self._admission.admit(upload, delivery.origin, now, shift, admitted)
+        return admitted, seen
 
-    def _account(
-        self, admitted: Admitted, duplicated: Mapping[str, int], overwritten: Mapping[str, int]
-    ) -> None:
-        refused: dict[str, int] = {}
-        for item in admitted.quarantined:
-            refused[item.agent] = refused.get(item.agent, 0) + item.samples
-        for agent, samples in admitted.samples.items():
-            self._ledger.account(agent, "received", samples)
-            self._ledger.account(agent, "stored", samples - refused.get(agent, 0))
-        for agent, samples in duplicated.items():
-            self._ledger.account(agent, "duplicated", samples)
-        for device, samples in overwritten.items():
-            self._ledger.account(self._registry.devices[device].agent, "overwritten", samples)
+    def _commit(self, admitted: Admitted, now: int, released: Sequence[int] = ()) -> bool:
+        frames: list[Frame] = []
+        for columns in admitted.columns.values():
+            frame = columns.frame()
+            self._plausibility.judge(frame)
+            frames.append(frame)
+        state, found = self._judge(frames, now)
+        with self._ledger.transaction():
+            self._ledger.mark(admitted.identities)
+            self._ledger.quarantine(admitted.quarantined, now)
+            self._ledger.release(released)
+            for upload in admitted.uploads:
+                for gap in upload.gaps:
+                    self._ledger.note_gap(upload.agent, gap, now)
+                self._correct_clock(upload.agent)
+            self._ledger.account(admitted.counts)
+            numbers = [columns.uploads for columns in admitted.columns.values()]
+            self._ledger.frames.append(frames, numbers, admitted.to_store, now)
+            self._hand_on(found, now)
+            self._ledger.frames.judged(state, [frame.device_class for frame in frames])
+        self.state = state
+        for frame in frames:
+            self.latest.note(frame, now)
+            self._metrics.lag.set((now - int(frame.time.max())) / 1000)
+        self._metrics.admitted(admitted)
+        self._metrics.waiting.set(self._ledger.frames.waiting_bytes)
+        return bool(found)
+
+    def _judge(self, frames: Sequence[Frame], now: int) -> tuple[State, list[Transition]]:
+        state, found = self.state, list[Any]()
+        for frame in frames:
+            state, transitions = self._engine.evaluate(state, frame, now)
+            found += transitions
+        return state, found
+
+    def _correct_clock(self, agent: str) -> None:
+        """Follow an agent's clock; in force from the next batch on, so that a batch that comes again is the same."""
+        in_force = self._ledger.clocks.get(agent, 0)
+        shift = shift_of(in_force, self._offset_of(agent))
+        if shift != in_force:
+            log.warning("clock_corrected", agent=agent, by_ms=shift, before_ms=in_force)
+            self._ledger.set_clock(agent, shift)
 
     def _hand_on(self, found: Sequence[Transition], now: int) -> None:
         for transition in found:
@@ -184,28 +242,13 @@ class Pipeline:
                 "alarm", change=transition.change.value, rule=transition.rule, device=transition.device,
                 severity=transition.severity.name.lower(), value=transition.value, retrospective=transition.retrospective,
             )  # fmt: skip
+            self._metrics.transitions.labels(transition.change.value).inc()
             self._ledger.outbox.put(
                 lambda seq, t=transition: json.encode(  # type: ignore[misc]
                     AlarmMessage(self._producer, self._ledger.outbox.boot, seq, now, t)
                 ),
                 priority=Priority.ALARM,
             )
-
-    def _remember(self, admitted: Admitted, now: int) -> None:
-        for readings in admitted.readings.values():
-            for reading in readings:
-                known = self.latest.get(reading.device)
-                if known is not None and known["time"] > reading.time:
-                    continue
-                self.latest[reading.device] = {
-                    "device": reading.device,
-                    "time": reading.time,
-                    "received": now,
-                    "values": {
-                        k: v if v is None or math.isfinite(v) else None for k, v in reading.values.items()
-                    },
-                    "quality": {name: int(q) for name, q in reading.quality.items()},
-                }
 
     def _acks(self, seen: Sequence[tuple[str, str, int]]) -> list[tuple[str, Ack]]:
         by_boot: dict[tuple[str, str], list[int]] = {}
@@ -214,12 +257,4 @@ class Pipeline:
         return [
             (agent, Ack(boot, self._ledger.committed(agent, boot, seqs)))
             for (agent, boot), seqs in by_boot.items()
-        ]
-
-    def standing(self) -> list[AlarmMessage]:
-        """Return a re-assertion of each standing alarm."""
-        now, boot = self._clock.now_ms(), self._ledger.outbox.boot
-        return [
-            AlarmMessage(self._producer, boot, 0, now, transition)
-            for transition in self._engine.active(self.state)
         ]

@@ -53,5 +53,11 @@ class Source(Protocol):
     async def alarm_acks(self) -> list[Ack]:
         """Wait for receipts of the alarm feed's consumer."""
 
+    def waiting(self) -> int:
+        """Return how many deliveries wait to be taken."""
+
+    def offset_ms(self, agent: str) -> int | None:
+        """Return by how much an agent's clock is behind, as far as it is known."""
+
     def agents(self) -> list[AgentStatus]:
         """Return what is known of the agents' presence."""

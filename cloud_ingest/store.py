@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rules.frame import Frame
 
+    TagsOf = Callable[[str], Mapping[str, str]]
+    """Where a device is and what it is: ``{"site": …, "area": …, "profile": …}``."""
+
 Aggregate = Literal["mean", "min", "max", "last"]
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """One row that the store refuses for what it is, as it was to be written; the rest of its batch stands."""
+
+    device: str
+    reason: str
+    samples: int
+    payload: bytes
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -19,17 +31,25 @@ class Written(msgspec.Struct, frozen=True):
 
     samples: int
     overwritten: dict[str, int] = {}  # device → samples
+    rejected: tuple[Rejected, ...] = ()
 
 
 class Store(Protocol):
     """Idempotent: the same frames written twice leave the same rows.
 
-    All methods block and may be called from any thread; a store that cannot be reached raises
+    Its module has ``Config``, the ``[store]`` table beside ``kind``, and ``Store(config, classes, tags_of)``, which
+    connects to nothing yet.  All methods block and may be called from any thread; a store that cannot be reached raises
     :class:`~telemetry.errors.Unavailable`.
     """
 
+    def check(self) -> None:
+        """Make sure that it can be used now, at little cost."""
+
     def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
-        """Write frames in one transaction; ``batch[k][row]`` names the upload that a row came with."""
+        """Write frames; ``batch[k][row]`` names the upload that a row came with.
+
+        All of them are durable when it returns, but for what it tells as rejected.
+        """
 
     def latest(self) -> list[dict[str, Any]]:
         """Return the newest row of each device: ``{device, time, values, quality}``."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -38,7 +38,9 @@ class Metric(msgspec.Struct, frozen=True):
     """One column of a class.
 
     ``low`` and ``high`` bound what is physically plausible, in ``unit``; outside, a sample is kept
-    but not judged.  ``states`` names the codes of a state, ``bits`` the flags from bit 0.
+    but not judged.  ``states`` names the codes of a state, ``bits`` the flags from bit 0.  ``max_rate`` (units a
+    second) is faster than the thing itself can change, ``rests_s`` longer than a working sensor ever shows the same
+    value; 0 where there is no such bound, and always where a rule looks for just that.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Metric(msgspec.Struct, frozen=True):
     states: dict[int, Text] = {}
     bits: dict[int, Text] = {}
     writable: bool = False
+    max_rate: float = 0.0
+    rests_s: float = 0.0
 
 
 class DeviceClass(msgspec.Struct, frozen=True):
@@ -69,6 +73,8 @@ class _MetricEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     states: dict[int, Text] = {}
     bits: dict[int, Text] = {}
     writable: bool = False
+    max_rate: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    rests_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class _ClassFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +114,9 @@ def _metric(path: Path, name: str, entry: _MetricEntry) -> Metric:
         raise ConfigError(path, at, "a gauge or counter needs 'low' and 'high', the plausible range")
     if low >= high and entry.kind in (Kind.GAUGE, Kind.COUNTER):
         raise ConfigError(path, at, f"low {low:g} is not below high {high:g}")
+    if entry.kind is not Kind.GAUGE and (entry.max_rate or entry.rests_s):
+        raise ConfigError(path, at, f"'max_rate' and 'rests_s' are for gauges, this is a {entry.kind}")
     return Metric(
-        name, entry.unit, entry.kind, low, high, entry.label, entry.states, entry.bits, entry.writable
-    )
+        name, entry.unit, entry.kind, low, high, entry.label, entry.states, entry.bits, entry.writable,
+        entry.max_rate, entry.rests_s,
+    )  # fmt: skip

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_S = 5.0
 _MOST_ACK_BYTES = 64 * 1024
+_TELL_TIME_S = 60.0
 _PUBLISH_S = 10.0  # until the broker must have acknowledged
 log = structlog.get_logger()
 
@@ -60,19 +61,21 @@ class Uplink:
             identifier=f"{self._config.area}-{self._config.agent}",
             keepalive=broker.keepalive_s,
             timeout=_PUBLISH_S,
-            will=aiomqtt.Will(status, self._status(online=False), topics.QOS, retain=True),
+            will=aiomqtt.Will(status, self._status(), topics.QOS, retain=True),
             max_concurrent_outgoing_calls=2 * self._window.size,
         )
         client.pending_calls_threshold = 2 * self._window.size  # below it a window would be warned of
         async with client:
             self._window.link_lost()
+            since = self._clock.now_ms()
             await client.subscribe(topics.ack(self._config.area, self._config.agent), topics.QOS)
-            await client.publish(status, self._status(online=True), topics.QOS, retain=True)
+            await client.publish(status, self._status(since), topics.QOS, retain=True)
             self._note("")
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._receive(client))
                     tasks.create_task(self._send(client))
+                    tasks.create_task(self._tell_time(client, status, since))
             except* aiomqtt.MqttError as group:
                 raise aiomqtt.MqttError(str(group.exceptions[0])) from None
             finally:
@@ -94,6 +97,12 @@ class Uplink:
                 except TimeoutError:
                     pass
 
+    async def _tell_time(self, client: aiomqtt.Client, topic: str, since: int) -> None:
+        """Let the cloud see this clock, so that it can correct one that is wrong."""
+        while True:
+            await self._clock.sleep(_TELL_TIME_S)
+            await client.publish(topic, self._status(since), topics.QOS, retain=True)
+
     async def _receive(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             try:
@@ -105,9 +114,11 @@ class Uplink:
                 self._window.acknowledged(ack.ranges)
                 await self._keeper.acknowledge(ack.boot, ack.ranges)
 
-    def _status(self, *, online: bool) -> bytes:
-        agent = AgentId(self._config.agent)
-        return json.encode(AgentStatus(agent, online, self._keeper.boot, self._clock.now_ms()))
+    def _status(self, since: int | None = None) -> bytes:
+        """Return the status since a session began; without it, the last will."""
+        agent, now = AgentId(self._config.agent), self._clock.now_ms()
+        told = AgentStatus(agent, since is not None, self._keeper.boot, since or now, now if since else 0)
+        return json.encode(told)
 
     def _note(self, problem: str) -> None:
         """Log the state of the link once, and again when it changes."""

@@ -77,11 +77,15 @@ class Ack(msgspec.Struct, frozen=True):
 
 
 class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Retained birth of an agent, and its last will (``online`` false)."""
+    """Retained birth of an agent, told again each minute, and its last will (``online`` false).
+
+    ``now`` is the agent's clock when it was sent, 0 in the last will.
+    """
 
     agent: AgentId
     online: bool
     boot: str
     since: int
+    now: int = 0
     version: str = ""
     v: int = 1

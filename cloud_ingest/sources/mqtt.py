@@ -8,6 +8,7 @@ where it does not.  The session outlives the process.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 import paho.mqtt.client as paho
@@ -16,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from cloud_ingest.clocks import Offsets
 from cloud_ingest.source import Delivery
 from telemetry import codecs, topics
 from telemetry.codecs import json
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from cloud_ingest.config import IngestConfig
     from telemetry.clock import Clock
 
-WINDOW = 400
+WINDOW = 2000
 """Messages received and not yet committed: the back-pressure."""
 _SESSION_S = 24 * 3600
 _LARGEST = 16 * 1024 * 1024  # what is larger the broker must refuse; up to here it is quarantined
@@ -44,7 +46,9 @@ class Source:
     def __init__(self, config: IngestConfig, clock: Clock) -> None:
         self._config, self._clock = config, clock
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._arrived: deque[Delivery] = deque()
+        self._news, self._told = asyncio.Event(), False
+        self._offsets = Offsets()
         self._acks: asyncio.Queue[Ack] = asyncio.Queue()
         self._agents: dict[str, AgentStatus] = {}
         self._problem = ""
@@ -67,12 +71,14 @@ class Source:
 
     async def take(self, most: int, linger_s: float) -> list[Delivery]:
         """See the seam."""
-        batch = [await self._arrived.get()]
-        if linger_s and self._arrived.qsize() < most - 1:
+        while not self._arrived:
+            self._news.clear()
+            self._told = False
+            if not self._arrived:
+                await self._news.wait()
+        if linger_s and len(self._arrived) < most:
             await self._clock.sleep(linger_s)
-        while len(batch) < most and not self._arrived.empty():
-            batch.append(self._arrived.get_nowait())
-        return batch
+        return [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
 
     def done(self, deliveries: Sequence[Delivery]) -> None:
         """See the seam."""
@@ -98,6 +104,14 @@ class Source:
         while not self._acks.empty():
             acks.append(self._acks.get_nowait())
         return acks
+
+    def waiting(self) -> int:
+        """See the seam."""
+        return len(self._arrived)
+
+    def offset_ms(self, agent: str) -> int | None:
+        """See the seam."""
+        return self._offsets.get(agent)
 
     def agents(self) -> list[AgentStatus]:
         """See the seam."""
@@ -185,12 +199,17 @@ class Source:
         if agent is not None and message.topic.endswith("/up"):
             token = (self._generation, message.mid, message.qos)
             item = Delivery(agent, message.topic, bytes(message.payload), self._clock.now_ms(), token)
-            self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
+            self._arrived.append(item)
+            if not self._told:  # waking the loop costs more than all the rest: once for many
+                self._told = True
+                self._loop.call_soon_threadsafe(self._news.set)
             return
         client.ack(message.mid, message.qos)
         try:
             if agent is not None:
                 status = codecs.decode(bytes(message.payload), AgentStatus, max_bytes=4096)
+                if status.now and not message.retain:
+                    self._offsets.note(agent, status.now, self._clock.now_ms())
                 self._loop.call_soon_threadsafe(self._agents.__setitem__, agent, status)
             else:
                 ack = codecs.decode(bytes(message.payload), Ack, max_bytes=1 << 20)

@@ -1,6 +1,7 @@
 """DuckDB: the embedded store, one file and one process.
 
-A wide table a class: ``device, time, received, upload``, and for each metric its value and its quality in
+A wide table a class: ``device, time, received, upload, raw_time`` (as the agent's clock had it, where that was
+wrong), and for each metric its value and its quality in
 ``<metric>__q``, which is NULL where the device did not speak of it.  There is no index: the rows of a batch are
 new in nearly every case, and the time column's zone maps find the others fast.
 """
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -24,15 +27,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cloud_ingest.config import StoreConfig
+    from cloud_ingest.store import TagsOf
     from device_profiles.vocabulary import DeviceClass
     from rules.frame import Frame
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[store]`` table beside ``kind``."""
+
+    path: Path = Path("samples.duckdb")
+    memory_limit: str = "512MB"
 
 
 class Store:
     """See :class:`cloud_ingest.store.Store`."""
 
-    def __init__(self, config: StoreConfig, classes: Mapping[str, DeviceClass]) -> None:
+    def __init__(self, config: Config, classes: Mapping[str, DeviceClass], tags_of: TagsOf) -> None:
+        del tags_of  # the registry knows; a table would have to be rewritten when a device moves
         self._classes, self._writing = classes, threading.Lock()
         config.path.parent.mkdir(parents=True, exist_ok=True)
         with _mapped():
@@ -41,6 +52,10 @@ class Store:
             )
             for device_class in classes.values():
                 self._make_table(device_class)
+
+    def check(self) -> None:
+        """See the seam."""
+        self._ask("SELECT 1")
 
     def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
         """See the seam."""
@@ -64,7 +79,7 @@ class Store:
         for name, device_class in self._classes.items():
             metrics = list(device_class.metrics)
             for row in self._ask(
-                f'SELECT * EXCLUDE (upload) FROM "{name}"'
+                f'SELECT * EXCLUDE (upload, raw_time) FROM "{name}"'
                 " QUALIFY row_number() OVER (PARTITION BY device ORDER BY time DESC) = 1"
             ):
                 told = {metric: (row[3 + 2 * i], row[4 + 2 * i]) for i, metric in enumerate(metrics)}
@@ -142,9 +157,11 @@ class Store:
         columns = "".join(f', "{metric}" DOUBLE, "{metric}__q" UTINYINT' for metric in device_class.metrics)
         self._db.execute(
             f'CREATE TABLE IF NOT EXISTS "{device_class.name}"'
-            f" (device VARCHAR NOT NULL, time BIGINT NOT NULL, received BIGINT NOT NULL, upload BIGINT NOT NULL{columns})"
+            f" (device VARCHAR NOT NULL, time BIGINT NOT NULL, received BIGINT NOT NULL, upload BIGINT NOT NULL, raw_time BIGINT{columns})"
         )
         there = {row[0] for row in self._db.execute(f'DESCRIBE "{device_class.name}"').fetchall()}
+        if "raw_time" not in there:
+            self._db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN raw_time BIGINT')
         for metric in device_class.metrics:  # a class may gain metrics; a metric never changes its type
             if metric not in there:
                 self._db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN "{metric}" DOUBLE')
@@ -178,11 +195,11 @@ class Store:
                 for c in (m, f"{m}__q")
             )
             self._db.execute(
-                f'UPDATE "{table}" t SET received = i.received, upload = i.upload, {columns} FROM incoming i'
+                f'UPDATE "{table}" t SET received = i.received, upload = i.upload, raw_time = i.raw_time, {columns} FROM incoming i'
                 f" WHERE {same} AND t.time BETWEEN ? AND ?",
                 [low, high],
             )
-        names = "device, time, received, upload, " + ", ".join(f'"{m}", "{m}__q"' for m in metrics)
+        names = "device, time, received, upload, raw_time, " + ", ".join(f'"{m}", "{m}__q"' for m in metrics)
         fresh = (
             f'WHERE NOT EXISTS (SELECT 1 FROM "{table}" t WHERE {same} AND t.time BETWEEN {low} AND {high})'
             if known
@@ -211,6 +228,7 @@ def _table(
         "time": frame.time[rows],
         "received": np.full(len(rows), received_ms, np.int64),
         "upload": uploads[rows],
+        "raw_time": pa.array(frame.time[rows] - frame.shift[rows], mask=frame.shift[rows] == 0),
     }
     for place, metric in enumerate(metrics):
         quality, values = frame.quality[rows, place], frame.values[rows, place]

@@ -144,7 +144,12 @@ async def test_sigkill_in_the_stream_loses_and_doubles_nothing(tmp_path, mosquit
         return agent.acked >= set(payloads)
 
     await wait_until(all_acked, 30, "every upload to be acknowledged")
-    _, told = await ask(http, api_port, "/api/data/accounting")
+
+    async def all_stored():
+        _, told = await ask(http, api_port, "/api/data/accounting")
+        return told if told["store"]["waiting"] == 0 else None
+
+    told = await wait_until(all_stored, 15, "the store to have everything")
     assert told["store"]["samples"] == 3 * most
     assert told["agents"]["edge-01"]["boots"]["b"]["ranges"] == [[1, most]]
     await wait_until(lambda: len({m.transition.id for m in agent.alarms}) >= 3, 15)

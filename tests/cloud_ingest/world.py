@@ -3,12 +3,15 @@
 import asyncio
 import sys
 
-from cloud_ingest.config import LedgerConfig, StoreConfig
-from cloud_ingest.ledger import Ledger, LedgerReader
+from cloud_ingest.config import LedgerConfig
+from cloud_ingest.ledger import Ledger
+from cloud_ingest.metrics import Metrics
 from cloud_ingest.pipeline import Pipeline
+from cloud_ingest.reader import LedgerReader
 from cloud_ingest.registry import load_registry
 from cloud_ingest.source import Delivery
-from cloud_ingest.stores.duckdb import Store
+from cloud_ingest.stores import duckdb
+from cloud_ingest.writer import StoreWriter
 from device_profiles.vocabulary import load_classes
 from rules.engine import Engine
 from rules.pack import load_packs
@@ -43,11 +46,17 @@ class Bench:
     def open(self):
         config = LedgerConfig(self.folder / "ledger.db")
         self.ledger, self.reader = Ledger(config), LedgerReader(config)
-        self.store = Store(StoreConfig("duckdb", self.folder / "samples.duckdb"), CLASSES)
+        self.store = duckdb.Store(duckdb.Config(self.folder / "samples.duckdb"), CLASSES, lambda _: {})
+        self.metrics, self.offsets = Metrics(), {}
         self.pipeline = Pipeline(
-            producer="ingest-1", ledger=self.ledger, store=self.store, registry=self.registry, classes=CLASSES,
-            engine=Engine(load_packs(), CLASSES), clock=self.clock,
+            producer="ingest-1", ledger=self.ledger, registry=self.registry, classes=CLASSES,
+            engine=Engine(load_packs(), CLASSES), clock=self.clock, metrics=self.metrics, offset_of=self.offsets.get,
         )  # fmt: skip
+        classes = {device.id: device.device_class for device in self.registry.devices.values()}
+        self.pipeline.latest.recall(self.store.latest(), classes)
+        self.writer = StoreWriter(
+            self.ledger, self.store, lambda: self.pipeline.registry, self.clock, self.metrics
+        )
 
     def close(self):
         self.store.close()
@@ -58,7 +67,9 @@ class Bench:
             Delivery(agent, f"yemai/v1/test/{agent}/up", payload, self.clock.now_ms(), None)
             for payload in payloads
         ]
-        return self.pipeline.process(batch)
+        told = self.pipeline.process(batch)
+        self.writer.flush()
+        return told
 
     def upload(self, seq, values, *, device="noise-01", agent="edge-01", boot="b", time=None, quality=None):
         reading = Reading(device, self.clock.now_ms() if time is None else time, values, quality or {})

@@ -1,8 +1,11 @@
 """What every store promises, run over each that is found."""
 
-import pytest
+import uuid
 
-from cloud_ingest.config import StoreConfig
+import pytest
+from conftest import missing
+from databases import InfluxDB
+
 from device_profiles.vocabulary import load_classes
 from rules.frame import Frame
 from telemetry import plugins
@@ -14,12 +17,29 @@ T0 = 1_764_000_000_000
 ALL = (0, 2**60)
 
 
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory):
+    """One for all tests, or None where it is not installed."""
+    server = InfluxDB(tmp_path_factory.mktemp("influxdb")) if InfluxDB.find() else None
+    if server:
+        server.start()
+    yield server
+    if server:
+        server.stop()
+
+
 @pytest.fixture(params=plugins.names("cloud_ingest.stores"))
-def make(request, tmp_path):
+def make(request, tmp_path, influxdb):
     module, opened = plugins.load("cloud_ingest.stores", request.param), []
+    if request.param == "influxdb":
+        if influxdb is None:
+            missing("influxd", "apt install influxdb")
+        config = module.Config(influxdb.url, f"t{uuid.uuid4().hex}")
+    else:
+        config = module.Config(tmp_path / "store")
 
     def opener():
-        opened.append(module.Store(StoreConfig(request.param, tmp_path / "store"), CLASSES))
+        opened.append(module.Store(config, CLASSES, lambda _: {"area": "test", "site": "East Gate, 1=2"}))
         return opened[-1]
 
     yield opener
@@ -114,7 +134,9 @@ def test_what_was_written_is_there_after_reopening(make):
 
 def test_a_frame_that_fails_leaves_nothing_of_its_batch(make):
     store, good = make(), frame(("a", 0, 1.0, 0))
-    broken = Frame("no_such_class", good.devices, good.index, good.time, good.values, good.quality)
+    broken = Frame(
+        "no_such_class", good.devices, good.index, good.time, good.values, good.quality, good.shift
+    )
     with pytest.raises(KeyError):
         store.write([good, broken], [[1], [1]], T0)
     assert sum(store.count().values()) == 0

@@ -1,0 +1,174 @@
+"""The frame log: what was admitted, until the store has it and the rule state no longer needs it.
+
+::
+
+    committed ──▶ 1 2 3 4 5 6 7 8 9
+                      │     └ stored up to here: the store writer goes on at the next
+                      └ snapshot of a class up to here: a restart judges again from the next
+
+The engine is a function of its state and the frame, so a snapshot of a class and the frames since give its state
+again, to the bit.  That is far less to write with each batch than all that its rules remember.  A class is written
+anew when its frames have grown to twice its snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from rules.frame import Frame
+from rules.state import State
+from telemetry.errors import Unavailable
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from rules.engine import Engine
+
+_LEAST_BYTES = 1 << 20
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS frames (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, class TEXT NOT NULL, at_ms INTEGER NOT NULL,
+    frame BLOB NOT NULL, uploads BLOB NOT NULL, counts BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rule_state (class TEXT PRIMARY KEY, upto INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stored (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL);
+INSERT OR IGNORE INTO stored VALUES (1, 0);
+"""
+Counts = dict[tuple[str, int], int]
+"""Samples by agent and hour."""
+
+
+class Waiting(NamedTuple):
+    """A frame that the store has not."""
+
+    id: int
+    at_ms: int  # when it was committed
+    frame: Frame
+    uploads: NDArray[np.int64]  # (n,), the number of the upload that each row came with
+    counts: Counts
+
+
+class FrameLog:
+    """Part of the ledger's file; written inside its transactions."""
+
+    def __init__(self, db: sqlite3.Connection, *, max_bytes: int) -> None:
+        self._db, self._max_bytes = db, max_bytes
+        self._stored = self._bytes = 0
+        self._kept: dict[str, int] = {}  # class → the last frame in its snapshot
+        self._size: dict[str, int] = {}  # class → bytes of its snapshot
+        self._since: dict[str, int] = {}  # class → bytes of its frames since
+        db.executescript(_SCHEMA)
+        self.forget()
+
+    # -- the store's side ------------------------------------------------------------------------------
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait for the store."""
+        return self._bytes
+
+    def append(
+        self, frames: Sequence[Frame], uploads: Sequence[Sequence[int]], counts: Counts, now_ms: int
+    ) -> None:
+        """Keep the frames of one batch; raise :class:`Unavailable` when no more may wait for the store."""
+        if self._bytes > self._max_bytes:
+            raise Unavailable(
+                f"{self._bytes} bytes wait for the store, {self._max_bytes} may (ledger.waiting_bytes)"
+            )
+        told = [(agent, hour, samples) for (agent, hour), samples in counts.items()]
+        for frame, numbers in zip(frames, uploads, strict=True):
+            data, rows = frame.dump(), np.array(numbers, np.int64).tobytes()
+            self._db.execute(
+                "INSERT INTO frames (class, at_ms, frame, uploads, counts) VALUES (?, ?, ?, ?, ?)",
+                (frame.device_class, now_ms, data, rows, msgspec.msgpack.encode(told)),
+            )
+            told = []  # they are the batch's: once
+            self._bytes += len(data)
+            self._since[frame.device_class] = self._since.get(frame.device_class, 0) + len(data)
+
+    def waiting(self, most_bytes: int) -> list[Waiting]:
+        """Return the oldest frames that the store has not, at least one if there are any."""
+        found: list[Waiting] = []
+        size = 0
+        for row, at_ms, frame, uploads, counts in self._db.execute(
+            "SELECT id, at_ms, frame, uploads, counts FROM frames WHERE id > ? ORDER BY id", (self._stored,)
+        ):
+            size += len(frame)
+            if found and size > most_bytes:
+                break
+            numbers = np.frombuffer(uploads, np.int64)
+            found.append(Waiting(row, at_ms, Frame.load(frame), numbers, counts_of(counts)))
+        return found
+
+    def stored(self, upto: int) -> None:
+        """Note that the store has all frames up to an id."""
+        (size,) = self._db.execute(
+            "SELECT coalesce(sum(length(frame)), 0) FROM frames WHERE id > ? AND id <= ?",
+            (self._stored, upto),
+        ).fetchone()
+        self._bytes -= size
+        self._stored = upto
+        self._db.execute("UPDATE stored SET upto = ?", (upto,))
+
+    # -- the rules' side -------------------------------------------------------------------------------
+
+    def state(self, engine: Engine) -> State:
+        """Return the rule state as of the last commit.
+
+        What changes on the way was told when it was judged first, and is not told again.
+        """
+        state = State.load(dict(self._db.execute("SELECT class, data FROM rule_state").fetchall()))
+        for row, name, at_ms, frame in self._db.execute(
+            "SELECT id, class, at_ms, frame FROM frames ORDER BY id"
+        ):
+            if row > self._kept.get(name, 0):
+                state, _ = engine.evaluate(state, Frame.load(frame), at_ms)
+        return state
+
+    def judged(self, state: State, classes: Iterable[str]) -> None:
+        """Take a snapshot of those ``classes`` that have had many frames since their last."""
+        self.keep(
+            state,
+            [
+                name
+                for name in classes
+                if name in state.classes
+                and self._since.get(name, 0) > max(_LEAST_BYTES, 2 * self._size.get(name, 0))
+            ],
+        )
+
+    def keep(self, state: State, classes: Iterable[str]) -> None:
+        """Take a snapshot of ``classes`` as they are after the last frame, and drop what nobody needs any more."""
+        (last,) = self._db.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'frames'"
+        ).fetchone()
+        for name in classes:
+            data = state.dump(name)
+            self._db.execute("INSERT OR REPLACE INTO rule_state VALUES (?, ?, ?)", (name, last, data))
+            self._db.execute(
+                "DELETE FROM frames WHERE class = ? AND id <= ?", (name, min(last, self._stored))
+            )
+            self._kept[name], self._size[name], self._since[name] = last, len(data), 0
+
+    def forget(self) -> None:
+        """Learn again what is on disk: a transaction came to nothing."""
+        (self._stored,) = self._db.execute("SELECT upto FROM stored").fetchone()
+        self._kept, self._size, self._since = {}, {}, {}
+        for name, upto, size in self._db.execute("SELECT class, upto, length(data) FROM rule_state"):
+            self._kept[name], self._size[name] = upto, size
+        self._bytes = 0
+        for row, name, size in self._db.execute("SELECT id, class, length(frame) FROM frames"):
+            self._bytes += size if row > self._stored else 0
+            self._since[name] = self._since.get(name, 0) + (size if row > self._kept.get(name, 0) else 0)
+
+
+def counts_of(data: bytes) -> Counts:
+    """Return the counts that a row of ``frames`` holds."""
+    told = msgspec.msgpack.decode(data, type=list[tuple[str, int, int]])
+    return {(agent, hour): samples for agent, hour, samples in told}

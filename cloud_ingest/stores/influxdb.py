@@ -1,0 +1,238 @@
+"""InfluxDB: the production store.
+
+Measurement = class, tags = device, site, area, profile, fields as :mod:`cloud_ingest.lines` draws them.  A batch is
+sent in parts.  A part that the server refuses is halved until the guilty point stands alone: that one is returned as
+rejected, the rest is written.  A point overwrites the one of the same series and time, so that nothing is harmed by
+sending a part again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cloud_ingest.influx import Link, Server, identifier, text
+from cloud_ingest.lines import lines, prefix
+from cloud_ingest.store import Aggregate, Rejected, Written
+from telemetry.errors import Refused
+from telemetry.quality import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cloud_ingest.store import TagsOf
+    from device_profiles.vocabulary import DeviceClass
+    from rules.frame import Frame
+
+Config = Link
+_PART = 5000  # points in one request
+_ASKED_TOGETHER = 100  # devices in one query
+_LATEST_DAYS = 30
+
+
+class _Point(NamedTuple):
+    line: str
+    frame: Frame
+    row: int
+
+    @property
+    def samples(self) -> int:
+        return int(np.count_nonzero(self.frame.quality[self.row] != ABSENT))
+
+    @property
+    def device(self) -> str:
+        return str(self.frame.devices[self.frame.index[self.row]])
+
+
+class Store:
+    """See :class:`cloud_ingest.store.Store`."""
+
+    def __init__(self, config: Link, classes: Mapping[str, DeviceClass], tags_of: TagsOf) -> None:
+        self._server, self._classes, self._tags_of = Server(config), classes, tags_of
+        self._newest: dict[str, int] | None = None  # device → newest time written; None: not yet asked
+        self._reads = True  # False for a server that takes InfluxDB's writes and answers no InfluxQL
+
+    def check(self) -> None:
+        """See the seam."""
+        self._server.open()
+
+    def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
+        """See the seam."""
+        newest = self._newest_written()
+        points: list[_Point] = []
+        samples, overwritten = 0, dict[str, int]()
+        for frame, numbers in zip(frames, batch, strict=True):
+            metrics, uploads = (
+                list(self._classes[frame.device_class].metrics),
+                np.asarray(numbers, np.int64),
+            )
+            self._note_overwritten(frame, metrics, uploads, overwritten)
+            prefixes = [
+                prefix(frame.device_class, {"device": device, **self._tags_of(device)})
+                for device in frame.devices
+            ]
+            made = lines(frame, metrics, prefixes, uploads, received_ms)
+            points += [_Point(line, frame, row) for row, line in enumerate(made) if line]
+            samples += frame.sample_count
+        rejected: list[_Point] = []
+        reasons: list[str] = []
+        for start in range(0, len(points), _PART):
+            for point, reason in self._put(points[start : start + _PART]):
+                rejected.append(point)
+                reasons.append(reason)
+        for frame in frames:
+            last = np.full(len(frame.devices), -1, np.int64)
+            np.maximum.at(last, frame.index, frame.time)
+            newest.update(
+                (device, time)
+                for device, time in zip(frame.devices, last.tolist(), strict=True)
+                if time > newest.get(device, -1)
+            )
+        return Written(
+            samples - sum(point.samples for point in rejected),
+            overwritten,
+            tuple(
+                Rejected(point.device, reason, point.samples, point.line.encode())
+                for point, reason in zip(rejected, reasons, strict=True)
+            ),
+        )
+
+    def latest(self) -> list[dict[str, Any]]:
+        """See the seam."""
+        found: list[dict[str, Any]] = []
+        for name, device_class in self._classes.items():
+            newest = "GROUP BY device ORDER BY time DESC LIMIT 1"
+            lately = f"SELECT * FROM {identifier(name)} WHERE time > now() - {_LATEST_DAYS}d {newest}"
+            ever = f"SELECT * FROM {identifier(name)} {newest}"  # dear where there are years
+            for series in self._server.select(lately) or self._server.select(ever):
+                row = dict(zip(series.columns, series.values[0], strict=True))
+                told = {metric: _sample(row, metric) for metric in device_class.metrics}
+                found.append(
+                    {
+                        "device": series.tags["device"],
+                        "time": row["time"],
+                        "received": row.get("received") or row["time"],
+                        "values": {
+                            metric: value for metric, (value, q) in told.items() if q or value is not None
+                        },
+                        "quality": {metric: q for metric, (_, q) in told.items() if q},
+                    }
+                )
+        return found
+
+    def history(
+        self,
+        device_class: str,
+        device: str,
+        metric: str,
+        span: tuple[int, int],
+        step_ms: int,
+        aggregate: Aggregate,
+    ) -> list[tuple[int, float | None, int]]:
+        """See the seam."""
+        where = _where(device_class, [device], span)
+        if step_ms > 0:
+            query = f"SELECT {aggregate}({identifier(metric)}) {where} GROUP BY time({step_ms}ms) fill(none)"
+            return [
+                (time, value, 0) for series in self._server.select(query) for time, value in series.values
+            ]
+        rows = self._server.rows(f"SELECT {_listed([metric, f'{metric}__u', f'{metric}__q'])} {where}")
+        return [(row["time"], *_sample(row, metric)) for row in rows]
+
+    def gaps(
+        self, device_class: str, device: str, span: tuple[int, int], longer_ms: int
+    ) -> list[tuple[int, int]]:
+        """See the seam."""
+        good = _listed(self._classes[device_class].metrics)
+        rows = self._server.rows(f"SELECT {good} {_where(device_class, [device], span)}")
+        times = np.fromiter((row["time"] for row in rows), np.int64)
+        wide = np.flatnonzero(np.diff(times) > longer_ms)
+        return list(zip(times[wide].tolist(), times[wide + 1].tolist(), strict=True))
+
+    def count(self) -> dict[str, int]:
+        """See the seam."""
+        counts = dict.fromkeys(self._classes, 0)
+        for name, device_class in self._classes.items():
+            for series in self._server.select(f"SELECT count(*) FROM {identifier(name)}"):
+                told = dict(zip(series.columns, series.values[0], strict=True))
+                fields = (f"count_{metric}{end}" for metric in device_class.metrics for end in ("", "__q"))
+                counts[name] = sum(told.get(field) or 0 for field in fields)
+        return counts
+
+    def close(self) -> None:
+        """See the seam."""
+        self._server.close()
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _put(self, points: Sequence[_Point]) -> list[tuple[_Point, str]]:
+        """Write points; return those that the server refuses for what they are, with its words."""
+        problem = self._server.write("\n".join(point.line for point in points).encode())
+        if not problem:
+            return []
+        if len(points) == 1:
+            return [(points[0], problem)]
+        half = len(points) // 2
+        return self._put(points[:half]) + self._put(points[half:])
+
+    def _newest_written(self) -> dict[str, int]:
+        if self._newest is None:
+            try:
+                self._newest = {row["device"]: row["time"] for row in self.latest()}
+            except Refused:
+                self._newest, self._reads = {}, False
+        return self._newest
+
+    def _note_overwritten(
+        self, frame: Frame, metrics: Sequence[str], uploads: NDArray[np.int64], overwritten: dict[str, int]
+    ) -> None:
+        """Count the samples that are there already from another upload.
+
+        Only a row that is not newer than all its device's others can be; such rows are few, and are asked for.
+        """
+        newest = self._newest_written()
+        bound = np.array([newest.get(device, -1) for device in frame.devices], np.int64)
+        late = np.flatnonzero(frame.time <= bound[frame.index])
+        if not self._reads or not len(late):
+            return
+        devices = sorted({frame.devices[i] for i in frame.index[late].tolist()})
+        span = int(frame.time[late].min()), int(frame.time[late].max())
+        known = {
+            (series.tags["device"], row[0]): dict(zip(series.columns, row, strict=True))
+            for start in range(0, len(devices), _ASKED_TOGETHER)
+            for series in self._server.select(
+                f"SELECT * {_where(frame.device_class, devices[start : start + _ASKED_TOGETHER], span)} GROUP BY device"
+            )
+            for row in series.values
+        }
+        for row in late.tolist():
+            device = frame.devices[frame.index[row]]
+            there = known.get((device, int(frame.time[row])))
+            if there is None or there.get("upload") == int(uploads[row]):
+                continue
+            again = sum(
+                frame.quality[row, place] != ABSENT and _sample(there, metric) != (None, 0)
+                for place, metric in enumerate(metrics)
+            )
+            if again:
+                overwritten[device] = overwritten.get(device, 0) + again
+
+
+def _sample(row: Mapping[str, Any], metric: str) -> tuple[float | None, int]:
+    """Return value and quality as a row of fields tells them; ``(None, 0)`` when it does not."""
+    code = row.get(f"{metric}__q")
+    value = row.get(metric if code is None else f"{metric}__u")
+    return None if value is None else float(value), code or 0
+
+
+def _where(device_class: str, devices: Iterable[str], span: tuple[int, int]) -> str:
+    either = " OR ".join(f"device = {text(device)}" for device in devices)
+    first, last = (min(max(moment, 0), 2**62 // 10**6) for moment in span)  # InfluxDB counts ns in 63 bits
+    return f"FROM {identifier(device_class)} WHERE ({either}) AND time >= {first}ms AND time <= {last}ms"
+
+
+def _listed(fields: Iterable[str]) -> str:
+    return ", ".join(identifier(field) for field in fields)

@@ -1,0 +1,156 @@
+"""The store writer: brings committed frames to the store, in their order, for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import structlog
+
+from cloud_ingest.ledger import Quarantined
+from rules.frame import Frame
+from telemetry.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cloud_ingest.framelog import Waiting
+    from cloud_ingest.ledger import Ledger
+    from cloud_ingest.metrics import Metrics
+    from cloud_ingest.registry import Registry
+    from cloud_ingest.store import Store, Written
+    from telemetry.clock import Clock
+
+_EVERY_S = 0.5
+_MOST_BYTES = 4 << 20
+_TOGETHER_MS = 2000  # what was committed within this is written as received at once
+_RETRY_S = (0.5, 10.0)
+_HOUR_MS = 3_600_000
+log = structlog.get_logger()
+
+
+class Part(NamedTuple):
+    """What is written at once."""
+
+    upto: int
+    received_ms: int
+    frames: list[Frame]
+    uploads: list[Any]
+    counts: dict[tuple[str, int], int]
+
+
+class StoreWriter:
+    """Reads from the ledger on its thread, writes to the store on another."""
+
+    def __init__(
+        self, ledger: Ledger, store: Store, registry: Callable[[], Registry], clock: Clock, metrics: Metrics
+    ) -> None:
+        self._ledger, self._store, self._registry = ledger, store, registry
+        self._clock, self._metrics = clock, metrics
+        self._news = asyncio.Event()
+        self.problem = ""
+        """What keeps the store from taking anything, ``""`` when nothing does."""
+
+    def changed(self) -> None:
+        """Say that there are new frames."""
+        self._news.set()
+
+    async def run(
+        self, on_ledger: Callable[..., Awaitable[Any]], on_store: Callable[..., Awaitable[Any]]
+    ) -> None:
+        """Write for ever; at most every half second, so that the store gets few and large writes."""
+        while True:
+            self._news.clear()
+            part: Part | None = await on_ledger(self.next)
+            if part is None:
+                await self._news.wait()
+                await self._clock.sleep(_EVERY_S)
+                continue
+            written: Written = await self._until_written(part, on_store)
+            await on_ledger(self.done, part, written)
+
+    def flush(self) -> None:
+        """Write everything that waits, here and now."""
+        while (part := self.next()) is not None:
+            self.done(part, self._write(part))
+
+    def next(self) -> Part | None:
+        """Return what is to be written next."""
+        waiting = self._ledger.frames.waiting(_MOST_BYTES)
+        together = [item for item in waiting if item.at_ms - waiting[0].at_ms <= _TOGETHER_MS]
+        if not together:
+            return None
+        by_class: dict[str, list[Waiting]] = {}
+        counts: dict[tuple[str, int], int] = {}
+        for item in together:
+            by_class.setdefault(item.frame.device_class, []).append(item)
+            for key, samples in item.counts.items():
+                counts[key] = counts.get(key, 0) + samples
+        return Part(
+            together[-1].id,
+            together[-1].at_ms,
+            [Frame.joined([item.frame for item in items]) for items in by_class.values()],
+            [np.concatenate([item.uploads for item in items]) for items in by_class.values()],
+            counts,
+        )
+
+    def done(self, part: Part, written: Written) -> None:
+        """Note in the ledger that the store has it."""
+        now = self._clock.now_ms()
+        counts = {(*key, "stored"): samples for key, samples in part.counts.items()}
+        devices = self._registry().devices
+        refused = []
+        for item in written.rejected:
+            agent = devices[item.device].agent if item.device in devices else "?"
+            refused.append(
+                Quarantined(
+                    agent, "store", "refused by the store", item.reason, item.samples, item.payload, now
+                )
+            )
+            _add(counts, (agent, now - now % _HOUR_MS, "stored"), -item.samples)
+            _add(counts, (agent, now - now % _HOUR_MS, "quarantined:refused by the store"), item.samples)
+        for device, samples in written.overwritten.items():
+            agent = devices[device].agent if device in devices else "?"
+            _add(counts, (agent, now - now % _HOUR_MS, "overwritten"), samples)
+        with self._ledger.transaction():
+            self._ledger.frames.stored(part.upto)
+            self._ledger.quarantine(refused, now)
+            self._ledger.account(counts)
+        self._metrics.store_samples.inc(written.samples)
+        self._metrics.waiting.set(self._ledger.frames.waiting_bytes)
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _write(self, part: Part) -> Written:
+        began = time.perf_counter()
+        written = self._store.write(part.frames, part.uploads, part.received_ms)
+        self._metrics.store_write.observe(time.perf_counter() - began)
+        return written
+
+    async def _until_written(self, part: Part, on_store: Callable[..., Awaitable[Any]]) -> Written:
+        pause = _RETRY_S[0]
+        while True:
+            try:
+                written: Written = await on_store(self._write, part)
+            except Unavailable as error:
+                self._metrics.store_errors.inc()
+                if str(error) != self.problem:
+                    log.error(
+                        "store_away",
+                        problem=str(error),
+                        way_out="tried again for ever; readings wait in the ledger, alarms go on",
+                    )
+                self.problem = str(error)
+                await self._clock.sleep(pause)
+                pause = min(2 * pause, _RETRY_S[1])
+            else:
+                if self.problem:
+                    log.info("store_back")
+                    self.problem = ""
+                return written
+
+
+def _add(counts: dict[tuple[str, int, str], int], key: tuple[str, int, str], samples: int) -> None:
+    counts[key] = counts.get(key, 0) + samples
