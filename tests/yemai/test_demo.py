@@ -87,11 +87,14 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
             out, _ = await process.communicate()
             polled.update(map(float, re.findall(r"^\[0\]:\s+(\d+)", out.decode(), re.MULTILINE)))
             shown.add(await latest())
-    async with http.get(
-        f"{state['data_api']}/api/data/history?device=efm-03&metric=residual_current"
-    ) as answer:
-        history = {value for _, value, _ in (await answer.json())["points"]}
-    assert polled & shown <= history
+
+    async def kept():  # the newest value is shown at once, the store follows
+        async with http.get(
+            f"{state['data_api']}/api/data/history?device=efm-03&metric=residual_current"
+        ) as answer:
+            return polled & shown <= {value for _, value, _ in (await answer.json())["points"]}
+
+    await wait_until(kept, 10, "the store to have what both saw")
 
     second = await said(await yemai("demo", "--data", str(tmp_path), "--port", str(port + 1)))
     assert second[0] == 2

@@ -1,0 +1,116 @@
+"""A district for benchmarks: devices of real profiles behind agents, quiet but for the fires that are lit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from device_profiles.loading import load_catalogue
+from device_profiles.vocabulary import load_classes
+from rules.pack import load_packs
+from telemetry.codecs import json
+from telemetry.readings import AgentId, DeviceId, MetricName, Reading, Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from device_profiles.profile import Profile
+    from device_profiles.vocabulary import Metric
+
+AREA, BOOT = "bench", "b"
+DISTRICT = (
+    "eastron_sdm630", "heidelberg_energy_control", "eastron_sdm630", "phoenix_charx_sec", "cwt_uwd",
+    "eastron_sdm630", "mennekes_amtron_compact", "eastron_sdm630", "yosemitech_y4000", "cwt_soil_npkphcth_s",
+)  # fmt: skip
+"""Ten values a device on average."""
+FIRE = (MetricName("temperature"), 120.0, "ev_charger.overheat")
+"""A metric, a value for it, and the rule that must see it."""
+
+
+class _Device(NamedTuple):
+    id: DeviceId
+    profile: Profile
+    quiet: dict[MetricName, float | None]
+
+
+class District:
+    """``devices`` devices behind ``agents`` agents; device n is behind agent n modulo ``agents``."""
+
+    def __init__(
+        self, devices: int, agents: int, profiles: tuple[str, ...] = DISTRICT, most_values: int = 99
+    ) -> None:
+        catalogue = load_catalogue()
+        self.agents = [f"agent-{n:04}" for n in range(agents)]
+        self.devices = [
+            _Device(DeviceId(f"d{n:06}"), catalogue[name], _quiet(catalogue[name], most_values))
+            for n, name in ((n, profiles[n // agents % len(profiles)]) for n in range(devices))
+        ]
+        self._seqs = [0] * agents
+
+    def write_registry(self, folder: Path) -> None:
+        """Write ``sites.csv`` and ``devices.csv``."""
+        (folder / "sites.csv").write_text(
+            "site,name_zh,name_en,street,lon,lat,department\ns1,站,Site,路,115.92,31.85,市政\n", "utf-8"
+        )
+        rows = [
+            f"{device.id},设备,Device,{device.profile.id},{self.agents[n % len(self.agents)]},s1,115.92,31.85,市政"
+            for n, device in enumerate(self.devices)
+        ]
+        head = "device,name_zh,name_en,profile,agent,site,lon,lat,owner"
+        (folder / "devices.csv").write_text("\n".join([head, *rows, ""]), "utf-8")
+
+    def upload(
+        self, agent: int, devices: list[int], now_ms: int, *, fire: bool = False
+    ) -> tuple[str, bytes, int]:
+        """Return ``(agent, payload, samples)`` of the agent's next upload; ``fire`` sets its first device alight."""
+        readings = []
+        for place, n in enumerate(devices):
+            device = self.devices[n]
+            values = device.quiet
+            if fire and place == 0:
+                values = {**values, FIRE[0]: FIRE[1]}
+            readings.append(Reading(device.id, now_ms, values))
+        self._seqs[agent] += 1
+        name = self.agents[agent]
+        upload = Upload(AgentId(name), BOOT, self._seqs[agent], now_ms, tuple(readings))
+        return name, json.encode(upload), upload.sample_count
+
+    def rounds(self, a_message: int = 1) -> Iterator[tuple[int, list[int]]]:
+        """Return ``(agent, devices)`` for one upload after the other, round the whole district for ever."""
+        agents, count = len(self.agents), len(self.devices)
+        mine = [list(range(agent, count, agents)) for agent in range(agents)]
+        turn = 0
+        while True:
+            for agent in range(agents):
+                have = mine[agent]
+                yield agent, [have[(turn * a_message + n) % len(have)] for n in range(a_message)]
+            turn += 1
+
+
+def _quiet(profile: Profile, most: int) -> dict[MetricName, float | None]:
+    metrics = load_classes()[profile.device_class].metrics
+    return {
+        MetricName(name): _calm(metrics[name], profile.device_class) for name in list(profile.metrics)[:most]
+    }
+
+
+def _calm(metric: Metric, device_class: str) -> float:
+    """Return a value that no rule minds."""
+    rules = [
+        r
+        for pack in load_packs()
+        for r in pack.rules
+        if pack.device_class == device_class and r.metric == metric.name
+    ]
+    for share in (0.1, 0.0, 0.3, 0.5, 0.02, 0.7, 0.9):
+        value = round(metric.low + share * (metric.high - metric.low), 2)
+        if not any(_reaches(rule.way, value, limit) for rule in rules for limit in rule.limits.values()):
+            return value
+    raise ValueError(f"no calm value for {device_class}.{metric.name}")
+
+
+def _reaches(way: str, value: float, limit: float) -> bool:
+    return {
+        "above": value > limit, "at_least": value >= limit, "below": value < limit,
+        "at_most": value <= limit, "equals": value == limit,
+    }[way]  # fmt: skip
