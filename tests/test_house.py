@@ -50,7 +50,7 @@ def test_every_make_target_of_the_readme_exists():
 
 
 def test_every_yemai_command_of_the_documentation_exists():
-    known = {"demo", "edge", "ingest", "center", "version"}
+    known = {*plugins.names("yemai.commands"), "version"}
     assert set(re.findall(r"(?:bin/)?yemai ([a-z]+) ", ALL_DOCS)) <= known
 
 

@@ -160,6 +160,6 @@ async def test_a_scenario_without_a_demo_says_how_to_start_one(tmp_path):
 
 @pytest.mark.parametrize("part", ["edge", "ingest", "center"])
 async def test_each_part_says_which_file_it_cannot_read(part):
-    code, _, err = await said(await yemai(part, "--config", "/nowhere/x.toml"))
+    code, _, err = await said(await yemai(part, "run", "--config", "/nowhere/x.toml"))
     assert code == 2
     assert err.strip().endswith("/nowhere/x.toml: cannot be read: No such file or directory")
