@@ -1,7 +1,9 @@
 """Clocks: how wrong each agent's is, and by how much its times are corrected.
 
-An agent tells its time once a minute; what it says live, minus when that came, is its error less the way's delay.
-Delay only ever adds, so the smallest of the last few counts.  Uploads are no measure: they may have waited for hours.
+An agent tells its time once a minute; when that came, less what it says, is its error and the way's delay.
+Delay only ever adds.  So the smallest of the last few counts, and a clock that is ahead is known at once, while one
+that seems behind may be a message that waited in the broker's queue: it is believed when messages that came well
+apart agree.  Uploads are no measure: they may have waited for hours.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 
 _KEPT = 5
+_APART_MS = 30_000  # what waited in a queue arrives together
 _STEP_MS = 5_000  # more than this is a clock that was set, not a way that was slow
 _TRUSTED_MS = 2_000  # as far as a clock may be wrong without being corrected
 _CHANGE_MS = 1_000  # as far as the error may differ from the correction in force
@@ -18,20 +21,24 @@ class Offsets:
     """By how many ms each agent's clock is behind (ahead: negative), as far as it is known."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, deque[int]] = {}
+        self._heard: dict[str, deque[tuple[int, int]]] = {}  # agent → (offset, received), both ms
 
     def note(self, agent: str, told_ms: int, received_ms: int) -> None:
-        """Take note of a time told live."""
+        """Take note of a time told."""
         offset = received_ms - told_ms
         heard = self._heard.setdefault(agent, deque(maxlen=_KEPT))
-        if heard and abs(offset - min(heard)) > _STEP_MS:
+        if heard and abs(offset - min(heard)[0]) > _STEP_MS:
             heard.clear()
-        heard.append(offset)
+        heard.append((offset, received_ms))
 
     def get(self, agent: str) -> int | None:
-        """Return an agent's offset, None while it has told nothing."""
+        """Return an agent's offset, None while it is not known."""
         heard = self._heard.get(agent)
-        return min(heard) if heard else None
+        if not heard:
+            return None
+        offset = min(heard)[0]
+        confirmed = heard[-1][1] - heard[0][1] >= _APART_MS
+        return offset if offset <= _TRUSTED_MS or confirmed else None
 
 
 def shift_of(in_force_ms: int, offset_ms: int | None) -> int:

@@ -33,8 +33,8 @@ _VALUE = 1 << 8  # in a layout, beside the quality: there is a value
 def prefix(device_class: str, tags: Mapping[str, str]) -> str:
     r"""Return measurement and tags, the tags sorted as InfluxDB wants them.
 
-    >>> print(prefix("noise_monitor", {"site": "East Gate", "device": "n1"}))
-    noise_monitor,device=n1,site=East\ Gate
+    >>> prefix("noise_monitor", {"site": "East Gate", "device": "n1"})
+    'noise_monitor,device=n1,site=East\\ Gate '
     """
     told = ",".join(f"{key}={value.translate(_TAG_ESCAPES)}" for key, value in sorted(tags.items()) if value)
     return f"{device_class},{told} "

@@ -23,7 +23,7 @@ function Health() {
   const online = agents.filter((agent) => agent.online).length;
   const devices = [...state.devices.values()];
   const alive = devices.filter((device) => device.condition === 'live').length;
-  const feedDue = state.alarms.size > 0;
+  const feedDue = [...state.alarms.values()].some((alarm) => alarm.ended_ms === null); // only standing alarms are asserted again
   const feedLate = health?.feed ? now() - health.feed > FEED_LATE_MS : true;
   return html`<ul class="health">
     <${Sign} name=${t('health.link')} ok=${live} words=${t(live ? 'health.live' : 'health.lost')} />
