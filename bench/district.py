@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from device_profiles.loading import load_catalogue
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from device_profiles.profile import Profile
     from device_profiles.vocabulary import Metric
+    from rules.pack import Rule
 
 AREA, BOOT = "bench", "b"
 DISTRICT = (
@@ -40,9 +42,10 @@ class District:
         self, devices: int, agents: int, profiles: tuple[str, ...] = DISTRICT, most_values: int = 99
     ) -> None:
         catalogue = load_catalogue()
+        quiet = {name: _quiet(catalogue[name], most_values) for name in set(profiles)}
         self.agents = [f"agent-{n:04}" for n in range(agents)]
         self.devices = [
-            _Device(DeviceId(f"d{n:06}"), catalogue[name], _quiet(catalogue[name], most_values))
+            _Device(DeviceId(f"d{n:06}"), catalogue[name], quiet[name])
             for n, name in ((n, profiles[n // agents % len(profiles)]) for n in range(devices))
         ]
         self._seqs = [0] * agents
@@ -94,14 +97,14 @@ def _quiet(profile: Profile, most: int) -> dict[MetricName, float | None]:
     }
 
 
+@lru_cache(1)
+def _rules() -> list[tuple[str, Rule]]:
+    return [(pack.device_class, rule) for pack in load_packs() for rule in pack.rules]
+
+
 def _calm(metric: Metric, device_class: str) -> float:
     """Return a value that no rule minds."""
-    rules = [
-        r
-        for pack in load_packs()
-        for r in pack.rules
-        if pack.device_class == device_class and r.metric == metric.name
-    ]
+    rules = [r for name, r in _rules() if name == device_class and r.metric == metric.name]
     for share in (0.1, 0.0, 0.3, 0.5, 0.02, 0.7, 0.9):
         value = round(metric.low + share * (metric.high - metric.low), 2)
         if not any(_reaches(rule.way, value, limit) for rule in rules for limit in rule.limits.values()):

@@ -87,7 +87,7 @@ class Admission:
 
     def admit(self, upload: Upload, origin: str, now_ms: int, shift_ms: int, into: Admitted) -> None:
         """Sort the readings of one upload; ``shift_ms`` corrects the clock of its agent."""
-        made_ms, number = made(upload, now_ms), number_of(upload)
+        made_ms, number = made(upload, now_ms, shift_ms), number_of(upload)
         devices, columns, latest = self.registry.devices, into.columns, now_ms + AHEAD_MS
         refused = received = 0
         for reading in upload.readings:
@@ -176,9 +176,10 @@ def identity(delivery: Delivery) -> Identity | None:
     return found if found.agent == delivery.agent and found.seq > 0 else None
 
 
-def made(upload: Upload, now_ms: int) -> int:
+def made(upload: Upload, now_ms: int, shift_ms: int) -> int:
     """Return when an upload was made (UTC ms), or came where its agent's clock cannot be right."""
-    return upload.sent if EARLIEST_MS <= upload.sent <= now_ms + AHEAD_MS else now_ms
+    sent = upload.sent + shift_ms
+    return sent if EARLIEST_MS <= sent <= now_ms + AHEAD_MS else now_ms
 
 
 def number_of(upload: Upload) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cloud_ingest.patience import Patience
 from telemetry.codecs import json
 from telemetry.transitions import AlarmMessage
 from telemetry.window import Window
@@ -36,6 +37,9 @@ class AlarmFeed:
     ) -> None:
         self._ledger, self._pipeline, self._source = ledger, pipeline, source
         self._on_thread, self._clock = on_thread, clock
+        self._until_known = Patience(
+            clock, "alarm_feed_waits", "alarm_feed_goes_on", "tried again for ever; alarms wait in the ledger"
+        )
         self._window = Window(64, _RESEND_S)
         self._changed = asyncio.Event()
 
@@ -47,7 +51,9 @@ class AlarmFeed:
         """Send news, and again what is not acknowledged, for ever."""
         while True:
             self._changed.clear()
-            messages = await self._on_thread(self._window.due, self._ledger.outbox, self._clock.monotonic())
+            messages = await self._until_known(
+                self._on_thread, self._window.due, self._ledger.outbox, self._clock.monotonic()
+            )
             for message in messages:
                 told = msgspec.json.decode(message.payload, type=AlarmMessage)
                 if not self._source.announce(told.transition.alarm, message.payload):
@@ -70,7 +76,7 @@ class AlarmFeed:
                     for ack in acks:
                         self._ledger.outbox.acknowledge(ack.boot, ack.ranges)
 
-            await self._on_thread(free)
+            await self._until_known(self._on_thread, free)
             for ack in acks:
                 if ack.boot == self._ledger.outbox.boot:
                     self._window.acknowledged(ack.ranges)

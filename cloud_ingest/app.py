@@ -13,6 +13,7 @@ from cloud_ingest.alarms import AlarmFeed
 from cloud_ingest.api import make_api
 from cloud_ingest.ledger import Ledger
 from cloud_ingest.metrics import Metrics
+from cloud_ingest.patience import Patience
 from cloud_ingest.pipeline import Pipeline
 from cloud_ingest.reader import LedgerReader
 from cloud_ingest.registry import load_registry
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _AGAIN_S = 2.0
 _TICK_S = 1.0
+_AT_ONCE = 1000  # newest values taken over between two batches
 log = structlog.get_logger()
 
 
@@ -56,7 +58,6 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
             config.store.config, classes, lambda device: _tags(pipeline.registry, config.area, device)
         )
         resources.callback(store.close)
-        await on_store(_recall, store, pipeline)
         writer = StoreWriter(ledger, store, lambda: pipeline.registry, clock, metrics)
         feed = AlarmFeed(ledger, pipeline, source, on_ledger, clock)
         api = make_api(
@@ -76,6 +77,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
             running = [
                 tasks.create_task(work)
                 for work in (
+                    _recall(store, pipeline, clock, on_store, on_ledger),
                     pipeline.run(source, on_ledger, committed),
                     writer.run(on_ledger, on_store),
                     feed.send(),
@@ -88,6 +90,9 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
             await stop.wait()
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            with contextlib.suppress(Unavailable):  # then the next start judges the last frames again
+                await on_ledger(pipeline.rest)
     log.info("ingest_down")
 
 
@@ -106,9 +111,10 @@ async def _again_and_again(
     clock: Clock, every_s: float, on_ledger: Callable[..., Awaitable[Any]], work: Callable[[], bool],
     committed: Callable[[bool], None],
 ) -> None:  # fmt: skip
+    until_committed = Patience(clock, "cannot_commit", "commits_again", "tried again for ever")
     while True:
         await clock.sleep(every_s)
-        if await on_ledger(work):
+        if await until_committed(on_ledger, work):
             committed(True)
 
 
@@ -119,10 +125,17 @@ def _tags(registry: Registry, area: str, name: str) -> Mapping[str, str]:
     return {"area": area, "site": device.site, "profile": device.profile}
 
 
-def _recall(store: Store, pipeline: Pipeline) -> None:
-    """Take over what the store knows; without it the newest values are those that come from now on."""
+async def _recall(
+    store: Store, pipeline: Pipeline, clock: Clock, on_store: Callable[..., Awaitable[Any]],
+    on_ledger: Callable[..., Awaitable[Any]],
+) -> None:  # fmt: skip
+    """Take over the newest values that the store knows, as soon as it can be asked; nothing waits for it."""
+    until_told = Patience(clock, "newest_values_unknown", "newest_values_known", "asked again for ever")
     try:
+        rows = await until_told(on_store, store.latest)
+    except Refused as error:
+        log.warning("newest_values_unknown", problem=str(error), way_out="known as they come in")
+        return
+    for start in range(0, len(rows), _AT_ONCE):
         class_of = {device.id: device.device_class for device in pipeline.registry.devices.values()}
-        pipeline.latest.recall(store.latest(), class_of)
-    except (Refused, Unavailable) as error:
-        log.warning("newest_values_unknown", problem=str(error))
+        await on_ledger(pipeline.latest.recall, rows[start : start + _AT_ONCE], class_of)

@@ -13,23 +13,26 @@ anew when its frames have grown to twice its snapshot.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
+import structlog
 
 from rules.frame import Frame
 from rules.state import State
-from telemetry.errors import Unavailable
+from telemetry.errors import Malformed, Unavailable
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from rules.engine import Engine
 
+log = structlog.get_logger()
 _LEAST_BYTES = 1 << 20
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS frames (
@@ -37,6 +40,7 @@ CREATE TABLE IF NOT EXISTS frames (
     frame BLOB NOT NULL, uploads BLOB NOT NULL, counts BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS rule_state (class TEXT PRIMARY KEY, upto INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rule_state_aside (class TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stored (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL);
 INSERT OR IGNORE INTO stored VALUES (1, 0);
 """
@@ -64,7 +68,7 @@ class FrameLog:
         self._size: dict[str, int] = {}  # class → bytes of its snapshot
         self._since: dict[str, int] = {}  # class → bytes of its frames since
         db.executescript(_SCHEMA)
-        self.forget()
+        self._learn()
 
     # -- the store's side ------------------------------------------------------------------------------
 
@@ -96,14 +100,16 @@ class FrameLog:
         """Return the oldest frames that the store has not, at least one if there are any."""
         found: list[Waiting] = []
         size = 0
-        for row, at_ms, frame, uploads, counts in self._db.execute(
-            "SELECT id, at_ms, frame, uploads, counts FROM frames WHERE id > ? ORDER BY id", (self._stored,)
-        ):
-            size += len(frame)
-            if found and size > most_bytes:
-                break
-            numbers = np.frombuffer(uploads, np.int64)
-            found.append(Waiting(row, at_ms, Frame.load(frame), numbers, counts_of(counts)))
+        with mapped("ledger"):
+            for row, at_ms, frame, uploads, counts in self._db.execute(
+                "SELECT id, at_ms, frame, uploads, counts FROM frames WHERE id > ? ORDER BY id",
+                (self._stored,),
+            ):
+                size += len(frame)
+                if found and size > most_bytes:
+                    break
+                numbers = np.frombuffer(uploads, np.int64)
+                found.append(Waiting(row, at_ms, Frame.load(frame), numbers, counts_of(counts)))
         return found
 
     def stored(self, upto: int) -> None:
@@ -123,13 +129,28 @@ class FrameLog:
 
         What changes on the way was told when it was judged first, and is not told again.
         """
-        state = State.load(dict(self._db.execute("SELECT class, data FROM rule_state").fetchall()))
-        for row, name, at_ms, frame in self._db.execute(
-            "SELECT id, class, at_ms, frame FROM frames ORDER BY id"
+        state = State.load(self._snapshots())
+        for at_ms, frame in self._db.execute(
+            "SELECT at_ms, frame FROM frames LEFT JOIN rule_state USING (class)"
+            " WHERE id > coalesce(upto, 0) ORDER BY id"
         ):
-            if row > self._kept.get(name, 0):
-                state, _ = engine.evaluate(state, Frame.load(frame), at_ms)
+            state, _ = engine.evaluate(state, Frame.load(frame), at_ms)
         return state
+
+    def _snapshots(self) -> dict[str, bytes]:
+        """Return the snapshots that can be read; one of another version is put aside, and its class begins anew."""
+        found = dict(self._db.execute("SELECT class, data FROM rule_state").fetchall())
+        for name, data in list(found.items()):
+            try:
+                State.load({name: data})
+            except Malformed as error:
+                log.error(
+                    "rule_state_unreadable", device_class=name, problem=str(error),
+                    way_out="its rules begin anew; alarms that stand on the desk are to be closed there by hand",
+                )  # fmt: skip
+                self._db.execute("INSERT OR REPLACE INTO rule_state_aside VALUES (?, ?)", (name, data))
+                del found[name]
+        return found
 
     def judged(self, state: State, classes: Iterable[str]) -> None:
         """Take a snapshot of those ``classes`` that have had many frames since their last."""
@@ -156,8 +177,16 @@ class FrameLog:
             )
             self._kept[name], self._size[name], self._since[name] = last, len(data), 0
 
-    def forget(self) -> None:
-        """Learn again what is on disk: a transaction came to nothing."""
+    def remember(self) -> Callable[[], None]:
+        """Return what takes the figures back to what they are now: for a transaction that comes to nothing."""
+        figures = self._stored, self._bytes, dict(self._kept), dict(self._size), dict(self._since)
+
+        def undo() -> None:
+            self._stored, self._bytes, self._kept, self._size, self._since = figures
+
+        return undo
+
+    def _learn(self) -> None:
         (self._stored,) = self._db.execute("SELECT upto FROM stored").fetchone()
         self._kept, self._size, self._since = {}, {}, {}
         for name, upto, size in self._db.execute("SELECT class, upto, length(data) FROM rule_state"):
@@ -166,6 +195,15 @@ class FrameLog:
         for row, name, size in self._db.execute("SELECT id, class, length(frame) FROM frames"):
             self._bytes += size if row > self._stored else 0
             self._since[name] = self._since.get(name, 0) + (size if row > self._kept.get(name, 0) else 0)
+
+
+@contextmanager
+def mapped(what: str) -> Iterator[None]:
+    """Tell a disk that is full or a file that somebody locks as :class:`Unavailable`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Unavailable(f"{what}: {error}") from error
 
 
 def counts_of(data: bytes) -> Counts:

@@ -31,7 +31,7 @@ class Latest:
         rows.note(rows.places(frame.devices)[frame.index], frame, received_ms)
 
     def recall(self, rows: Iterable[Mapping[str, Any]], class_of: Mapping[str, str]) -> None:
-        """Take over rows such as :meth:`get` returns, of those devices that have a class."""
+        """Take over rows such as :meth:`get` returns, of those devices that have a class and nothing newer."""
         for row in rows:
             device_class = class_of.get(row["device"])
             if device_class is not None:
@@ -86,6 +86,8 @@ class _Rows:
 
     def load(self, row: Mapping[str, Any]) -> None:
         (place,) = self.places([row["device"]])
+        if self._time[place] >= row["time"]:
+            return
         self._time[place], self._received[place] = row["time"], row["received"]
         for column, metric in enumerate(self._metrics):
             if metric in row["values"]:

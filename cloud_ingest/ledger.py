@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloud_ingest.framelog import FrameLog
+from cloud_ingest.framelog import FrameLog, mapped
 from cloud_ingest.marks import Ranges
 from telemetry.errors import Unavailable
 from telemetry.outbox import Outbox
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from telemetry.readings import Gap
 
 MOST_BOOTS = 32
+"""Of one agent; the boot that was not heard of for longest goes first."""
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS committed (agent TEXT, boot TEXT, ranges TEXT NOT NULL, PRIMARY KEY (agent, boot)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS committed (
+    agent TEXT, boot TEXT, ranges TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (agent, boot)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, agent TEXT NOT NULL, origin TEXT NOT NULL,
     reason TEXT NOT NULL, detail TEXT NOT NULL, samples INTEGER NOT NULL, payload BLOB NOT NULL,
@@ -63,13 +66,19 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+            if not any(row[1] == "used" for row in self._db.execute("PRAGMA table_info(committed)")):
+                self._db.execute("ALTER TABLE committed ADD COLUMN used INTEGER NOT NULL DEFAULT 0")
             self.frames = FrameLog(self._db, max_bytes=config.waiting_bytes)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"ledger {config.path}: {error}") from error
         self.outbox = Outbox(self._db, max_bytes=config.alarm_bytes)
         self._marks: dict[str, dict[str, Ranges]] = {}  # agent → boot → seqs
-        for agent, boot, ranges in self._db.execute("SELECT agent, boot, ranges FROM committed"):
+        self._turn = 0
+        for agent, boot, ranges, used in self._db.execute(
+            "SELECT agent, boot, ranges, used FROM committed ORDER BY used"
+        ):
             self._marks.setdefault(agent, {})[boot] = Ranges(ranges_of(ranges))
+            self._turn = used
         self._before: dict[tuple[str, str], list[tuple[int, int]] | None] = {}
         self.clocks: dict[str, int] = dict(self._db.execute("SELECT agent, shift_ms FROM clocks").fetchall())
         """By how many ms the times of an agent are corrected."""
@@ -84,7 +93,7 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside together, or nothing; raise :class:`Unavailable` when the disk refuses."""
-        held, clocks = self._held, dict(self.clocks)
+        held, clocks, undo = self._held, dict(self.clocks), self.frames.remember()
         self._before.clear()
         try:
             with self.outbox.transaction():
@@ -96,7 +105,7 @@ class Ledger:
                 else:
                     self._marks[agent][boot] = Ranges(pairs)
             self._held, self.clocks = held, clocks
-            self.frames.forget()
+            undo()
             raise
 
     # -- marks ---------------------------------------------------------------------------------------
@@ -109,15 +118,17 @@ class Ledger:
     def mark(self, uploads: Iterable[tuple[str, str, int]]) -> None:
         """Mark uploads as committed."""
         touched: dict[tuple[str, str], Ranges] = {}
+        self._turn += 1
         for agent, boot, seq in uploads:
             ranges = touched.get((agent, boot))
             if ranges is None:
                 ranges = touched[agent, boot] = self._touch(agent, boot)
             ranges.add(seq)
         self._db.executemany(
-            "INSERT INTO committed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ranges = excluded.ranges",
+            "INSERT INTO committed VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET ranges = excluded.ranges, used = excluded.used",
             [
-                (agent, boot, msgspec.json.encode(ranges.pairs).decode())
+                (agent, boot, msgspec.json.encode(ranges.pairs).decode(), self._turn)
                 for (agent, boot), ranges in touched.items()
             ],
         )
@@ -136,7 +147,10 @@ class Ledger:
                 self._before.setdefault((agent, old), list(boots[old].pairs))
                 del boots[old]
                 self._db.execute("DELETE FROM committed WHERE agent = ? AND boot = ?", (agent, old))
-            known = boots[boot] = Ranges()
+            known = Ranges()
+        else:
+            del boots[boot]
+        boots[boot] = known  # the one used last is the last to go
         return known
 
     # -- quarantine and accounts ---------------------------------------------------------------------
@@ -160,11 +174,12 @@ class Ledger:
 
     def asked_again(self, most: int) -> list[tuple[int, Quarantined]]:
         """Return quarantined items that somebody wants admitted again, with their ids, the oldest first."""
-        rows = self._db.execute(
-            "SELECT id, agent, origin, reason, detail, samples, payload, made_ms FROM quarantine"
-            " WHERE again ORDER BY id LIMIT ?",
-            (most,),
-        )
+        with mapped("ledger"):
+            rows = self._db.execute(
+                "SELECT id, agent, origin, reason, detail, samples, payload, made_ms FROM quarantine"
+                " WHERE again ORDER BY id LIMIT ?",
+                (most,),
+            ).fetchall()
         return [(row[0], Quarantined(*row[1:])) for row in rows]
 
     def release(self, ids: Iterable[int]) -> None:

@@ -22,9 +22,9 @@ from cloud_ingest.admission import Admission, Admitted, identity, made, read, re
 from cloud_ingest.clocks import shift_of
 from cloud_ingest.latest import Latest
 from cloud_ingest.ledger import Quarantined
+from cloud_ingest.patience import Patience
 from cloud_ingest.plausibility import Plausibility
 from telemetry.codecs import json
-from telemetry.errors import Unavailable
 from telemetry.outbox import Priority
 from telemetry.readings import Ack, Upload
 from telemetry.transitions import AlarmMessage
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 MOST_MESSAGES = 1000
 LINGER_S = 0.05
-_RETRY_S = (0.5, 5.0)
 _AGAIN_MOST = 1000
 log = structlog.get_logger()
 
@@ -89,9 +88,12 @@ class Pipeline:
         self, source: Source, on_thread: Callable[..., Any], committed: Callable[[bool], None]
     ) -> None:
         """Process micro-batches for ever; ``committed`` is told of each, and whether there are new alarms."""
+        until_committed = Patience(
+            self._clock, "cannot_commit", "commits_again", "tried again for ever; agents keep their readings"
+        )
         while True:
             batch = await source.take(MOST_MESSAGES, LINGER_S)
-            acks, news = await self._until_committed(batch, on_thread)
+            acks, news = await until_committed(on_thread, self.process, batch)
             source.done(batch)
             for agent, ack in acks:
                 source.acknowledge(agent, ack)
@@ -132,7 +134,13 @@ class Pipeline:
                 self._hand_on(found, now)
                 self._ledger.frames.keep(state, {t.device_class for t in found})
             self.state = state
+            self._tell(found)
         return bool(found)
+
+    def rest(self) -> None:
+        """Keep the whole state, so that the next start has nothing to judge again."""
+        with self._ledger.transaction():
+            self._ledger.frames.keep(self.state, self.state.classes)
 
     def standing(self) -> list[AlarmMessage]:
         """Return a re-assertion of each standing alarm."""
@@ -143,29 +151,6 @@ class Pipeline:
         ]
 
     # -- inside ----------------------------------------------------------------------------------------
-
-    async def _until_committed(
-        self, batch: Sequence[Delivery], on_thread: Callable[..., Any]
-    ) -> tuple[list[tuple[str, Ack]], bool]:
-        pause, troubled = _RETRY_S[0], False
-        while True:
-            try:
-                done: tuple[list[tuple[str, Ack]], bool] = await on_thread(self.process, batch)
-            except Unavailable as error:
-                if not troubled:
-                    log.error(
-                        "cannot_commit",
-                        problem=str(error),
-                        messages=len(batch),
-                        way_out="tried again for ever; agents keep their readings",
-                    )
-                troubled = True
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, _RETRY_S[1])
-            else:
-                if troubled:
-                    log.info("commits_again")
-                return done
 
     def _admit(self, batch: Sequence[Delivery], now: int) -> tuple[Admitted, list[tuple[str, str, int]]]:
         admitted = Admitted()
@@ -179,7 +164,8 @@ class Pipeline:
                 seen.append(key)
                 if key in mine or self._ledger.knows(*key):
                     if isinstance(upload, Upload):
-                        admitted.count(key[0], made(upload, now), "duplicated", upload.sample_count)
+                        shift = self._ledger.clocks.get(key[0], 0)
+                        admitted.count(key[0], made(upload, now, shift), "duplicated", upload.sample_count)
                     else:
                         admitted.count(key[0], upload.made_ms, "duplicated", upload.samples)
                     continue
@@ -194,12 +180,30 @@ class Pipeline:
         return admitted, seen
 
     def _commit(self, admitted: Admitted, now: int, released: Sequence[int] = ()) -> bool:
-        frames: list[Frame] = []
-        for columns in admitted.columns.values():
-            frame = columns.frame()
-            self._plausibility.judge(frame)
-            frames.append(frame)
-        state, found = self._judge(frames, now)
+        frames = [columns.frame() for columns in admitted.columns.values()]
+        committed = False
+        try:
+            for frame in frames:
+                self._plausibility.judge(frame)
+            state, found = self._judge(frames, now)
+            self._write(admitted, frames, (state, found), now, released)
+            committed = True
+        finally:
+            self._plausibility.settle(committed=committed)
+        self.state = state
+        self._tell(found)
+        for frame in frames:
+            self.latest.note(frame, now)
+            self._metrics.lag.set((now - int(frame.time.max())) / 1000)
+        self._metrics.admitted(admitted)
+        self._metrics.waiting.set(self._ledger.frames.waiting_bytes)
+        return bool(found)
+
+    def _write(
+        self, admitted: Admitted, frames: Sequence[Frame], judged: tuple[State, list[Transition]], now: int,
+        released: Sequence[int],
+    ) -> None:  # fmt: skip
+        state, found = judged
         with self._ledger.transaction():
             self._ledger.mark(admitted.identities)
             self._ledger.quarantine(admitted.quarantined, now)
@@ -207,19 +211,13 @@ class Pipeline:
             for upload in admitted.uploads:
                 for gap in upload.gaps:
                     self._ledger.note_gap(upload.agent, gap, now)
-                self._correct_clock(upload.agent)
+            for agent in {upload.agent for upload in admitted.uploads}:
+                self._correct_clock(agent)
             self._ledger.account(admitted.counts)
             numbers = [columns.uploads for columns in admitted.columns.values()]
             self._ledger.frames.append(frames, numbers, admitted.to_store, now)
             self._hand_on(found, now)
             self._ledger.frames.judged(state, [frame.device_class for frame in frames])
-        self.state = state
-        for frame in frames:
-            self.latest.note(frame, now)
-            self._metrics.lag.set((now - int(frame.time.max())) / 1000)
-        self._metrics.admitted(admitted)
-        self._metrics.waiting.set(self._ledger.frames.waiting_bytes)
-        return bool(found)
 
     def _judge(self, frames: Sequence[Frame], now: int) -> tuple[State, list[Transition]]:
         state, found = self.state, list[Any]()
@@ -238,17 +236,20 @@ class Pipeline:
 
     def _hand_on(self, found: Sequence[Transition], now: int) -> None:
         for transition in found:
-            log.info(
-                "alarm", change=transition.change.value, rule=transition.rule, device=transition.device,
-                severity=transition.severity.name.lower(), value=transition.value, retrospective=transition.retrospective,
-            )  # fmt: skip
-            self._metrics.transitions.labels(transition.change.value).inc()
             self._ledger.outbox.put(
                 lambda seq, t=transition: json.encode(  # type: ignore[misc]
                     AlarmMessage(self._producer, self._ledger.outbox.boot, seq, now, t)
                 ),
                 priority=Priority.ALARM,
             )
+
+    def _tell(self, found: Sequence[Transition]) -> None:
+        for transition in found:
+            log.info(
+                "alarm", change=transition.change.value, rule=transition.rule, device=transition.device,
+                severity=transition.severity.name.lower(), value=transition.value, retrospective=transition.retrospective,
+            )  # fmt: skip
+            self._metrics.transitions.labels(transition.change.value).inc()
 
     def _acks(self, seen: Sequence[tuple[str, str, int]]) -> list[tuple[str, Ack]]:
         by_boot: dict[tuple[str, str], list[int]] = {}

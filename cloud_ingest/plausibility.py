@@ -35,8 +35,13 @@ class Plausibility:
         self._classes = {name: _Watch(list(c.metrics.values())) for name, c in classes.items()}
 
     def judge(self, frame: Frame) -> None:
-        """Write what is found into ``frame.quality``."""
+        """Write what is found into ``frame.quality``; what is remembered is provisional until :meth:`settle`."""
         self._classes[frame.device_class].judge(frame)
+
+    def settle(self, *, committed: bool) -> None:
+        """Keep what was judged since the last time, or forget it: the same frames will come again."""
+        for watch in self._classes.values():
+            watch.settle(committed=committed)
 
 
 class _Watch:
@@ -50,6 +55,13 @@ class _Watch:
         self._places: dict[str, int] = {}
         none = np.zeros((0, len(watched)))
         self._level, self._doubted, self._at, self._since = none, none, none, none
+        self._before: list[tuple[NDArray[np.intp], tuple[NDArray[np.float64], ...]]] = []
+
+    def settle(self, *, committed: bool) -> None:
+        if not committed:
+            for places, were in reversed(self._before):
+                self._level[places], self._doubted[places], self._at[places], self._since[places] = were
+        self._before.clear()
 
     def judge(self, frame: Frame) -> None:
         believed = frame.quality < UNCERTAIN_FROM
@@ -68,6 +80,7 @@ class _Watch:
         values, quality, time = frame.values[block], frame.quality[block], frame.time[rows][:, None]
         level, doubted = self._level[places], self._doubted[places]
         at, since = self._at[places], self._since[places]
+        self._before.append((places, (level, doubted, at, since)))
         with np.errstate(invalid="ignore"):
             known = (quality < UNCERTAIN_FROM) & ~(time <= at)  # what is late is not part of the story
             allowed = self._rate * np.maximum(time - at, 1000)

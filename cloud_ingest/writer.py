@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import structlog
 
 from cloud_ingest.ledger import Quarantined
+from cloud_ingest.patience import Patience
 from rules.frame import Frame
 from telemetry.errors import Unavailable
 
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 _EVERY_S = 0.5
 _MOST_BYTES = 4 << 20
 _TOGETHER_MS = 2000  # what was committed within this is written as received at once
-_RETRY_S = (0.5, 10.0)
 _HOUR_MS = 3_600_000
-log = structlog.get_logger()
 
 
 class Part(NamedTuple):
@@ -39,6 +37,7 @@ class Part(NamedTuple):
     frames: list[Frame]
     uploads: list[Any]
     counts: dict[tuple[str, int], int]
+    more: bool  # there is as much again, or nearly so
 
 
 class StoreWriter:
@@ -50,8 +49,17 @@ class StoreWriter:
         self._ledger, self._store, self._registry = ledger, store, registry
         self._clock, self._metrics = clock, metrics
         self._news = asyncio.Event()
-        self.problem = ""
+        self._until_written = Patience(
+            clock,
+            "store_away",
+            "store_back",
+            "tried again for ever; readings wait in the ledger, alarms go on",
+        )
+
+    @property
+    def problem(self) -> str:
         """What keeps the store from taking anything, ``""`` when nothing does."""
+        return self._until_written.problem
 
     def changed(self) -> None:
         """Say that there are new frames."""
@@ -60,16 +68,21 @@ class StoreWriter:
     async def run(
         self, on_ledger: Callable[..., Awaitable[Any]], on_store: Callable[..., Awaitable[Any]]
     ) -> None:
-        """Write for ever; at most every half second, so that the store gets few and large writes."""
+        """Write for ever; at most every half second unless much waits, so that the store gets few and large writes."""
+        until_noted = Patience(
+            self._clock, "ledger_away", "ledger_back", "tried again for ever; readings wait in the ledger"
+        )
         while True:
             self._news.clear()
-            part: Part | None = await on_ledger(self.next)
+            part: Part | None = await until_noted(on_ledger, self.next)
             if part is None:
                 await self._news.wait()
                 await self._clock.sleep(_EVERY_S)
                 continue
-            written: Written = await self._until_written(part, on_store)
-            await on_ledger(self.done, part, written)
+            written: Written = await self._until_written(on_store, self._write, part)
+            await until_noted(on_ledger, self.done, part, written)
+            if not part.more:
+                await self._clock.sleep(_EVERY_S)
 
     def flush(self) -> None:
         """Write everything that waits, here and now."""
@@ -94,6 +107,7 @@ class StoreWriter:
             [Frame.joined([item.frame for item in items]) for items in by_class.values()],
             [np.concatenate([item.uploads for item in items]) for items in by_class.values()],
             counts,
+            more=len(waiting) > len(together) or self._ledger.frames.waiting_bytes > _MOST_BYTES,
         )
 
     def done(self, part: Part, written: Written) -> None:
@@ -125,31 +139,13 @@ class StoreWriter:
 
     def _write(self, part: Part) -> Written:
         began = time.perf_counter()
-        written = self._store.write(part.frames, part.uploads, part.received_ms)
+        try:
+            written = self._store.write(part.frames, part.uploads, part.received_ms)
+        except Unavailable:
+            self._metrics.store_errors.inc()
+            raise
         self._metrics.store_write.observe(time.perf_counter() - began)
         return written
-
-    async def _until_written(self, part: Part, on_store: Callable[..., Awaitable[Any]]) -> Written:
-        pause = _RETRY_S[0]
-        while True:
-            try:
-                written: Written = await on_store(self._write, part)
-            except Unavailable as error:
-                self._metrics.store_errors.inc()
-                if str(error) != self.problem:
-                    log.error(
-                        "store_away",
-                        problem=str(error),
-                        way_out="tried again for ever; readings wait in the ledger, alarms go on",
-                    )
-                self.problem = str(error)
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, _RETRY_S[1])
-            else:
-                if self.problem:
-                    log.info("store_back")
-                    self.problem = ""
-                return written
 
 
 def _add(counts: dict[tuple[str, int, str], int], key: tuple[str, int, str], samples: int) -> None:

@@ -25,6 +25,7 @@ DEVICES = (
     "noise-01,噪声,Noise,sonbest_sm7901b,edge-01,s01,115.92,31.85,市政\n"
     "smoke-01,感烟,Smoke,calectro_uniguard,edge-01,s01,115.92,31.85,消防\n"
     "chg-01,充电桩,Charger,heidelberg_energy_control,edge-02,s01,115.92,31.85,供电\n"
+    "soil-01,土壤,Soil,cwt_soil_npkphcth_s,edge-01,s01,115.92,31.85,园林\n"
 )
 CLASSES = load_classes()
 
@@ -39,11 +40,11 @@ class Bench:
     """A pipeline on a manual clock, with its real ledger and store."""
 
     def __init__(self, folder):
-        self.folder, self.clock = folder, ManualClock()
+        self.folder, self.clock, self.classes = folder, ManualClock(), CLASSES
         self.registry = load_registry(*write_registry(folder))
         self.open()
 
-    def open(self):
+    def open(self, *, recall=True):
         config = LedgerConfig(self.folder / "ledger.db")
         self.ledger, self.reader = Ledger(config), LedgerReader(config)
         self.store = duckdb.Store(duckdb.Config(self.folder / "samples.duckdb"), CLASSES, lambda _: {})
@@ -53,7 +54,8 @@ class Bench:
             engine=Engine(load_packs(), CLASSES), clock=self.clock, metrics=self.metrics, offset_of=self.offsets.get,
         )  # fmt: skip
         classes = {device.id: device.device_class for device in self.registry.devices.values()}
-        self.pipeline.latest.recall(self.store.latest(), classes)
+        if recall:
+            self.pipeline.latest.recall(self.store.latest(), classes)
         self.writer = StoreWriter(
             self.ledger, self.store, lambda: self.pipeline.registry, self.clock, self.metrics
         )
@@ -62,13 +64,14 @@ class Bench:
         self.store.close()
         self.ledger.close()
 
-    def deliver(self, *payloads, agent="edge-01"):
+    def deliver(self, *payloads, agent="edge-01", store=True):
         batch = [
             Delivery(agent, f"yemai/v1/test/{agent}/up", payload, self.clock.now_ms(), None)
             for payload in payloads
         ]
         told = self.pipeline.process(batch)
-        self.writer.flush()
+        if store:
+            self.writer.flush()
         return told
 
     def upload(self, seq, values, *, device="noise-01", agent="edge-01", boot="b", time=None, quality=None):

@@ -1,0 +1,217 @@
+"""The ledger: what was committed stays, what was not leaves no trace, and a full disk is waited out."""
+
+import asyncio
+import sqlite3
+
+import pytest
+from waiting import wait_until
+from world import Bench
+
+from cloud_ingest.framelog import counts_of
+from cloud_ingest.ledger import MOST_BOOTS, Ledger
+from cloud_ingest.writer import StoreWriter
+from rules.engine import Engine
+from rules.pack import load_packs
+from telemetry.errors import Unavailable
+from telemetry.quality import Quality
+from telemetry.testing import ManualClock
+
+
+@pytest.fixture
+def bench(tmp_path):
+    here = Bench(tmp_path)
+    yield here
+    here.close()
+
+
+class FullDisk:
+    """SQLite may take no more pages while this is entered."""
+
+    def __init__(self, ledger):
+        self._db = ledger._db
+
+    def __enter__(self):
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.execute("VACUUM")
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        self._db.execute(f"PRAGMA max_page_count = {pages}")
+        return self
+
+    def __exit__(self, *_):
+        self._db.execute("PRAGMA max_page_count = 1073741823")
+
+
+def admit(bench, *payloads):
+    """Commit without bringing it to the store."""
+    return bench.deliver(*payloads, store=False)
+
+
+def dumps(state):
+    return {name: state.dump(name) for name in state.classes}
+
+
+def soil(bench, seq, moisture, after_s):
+    return bench.upload(
+        seq, {"soil_moisture": moisture}, device="soil-01", time=bench.clock.now_ms() + after_s * 1000
+    )
+
+
+def big(bench, first):
+    """Uploads that no page to spare has room for."""
+    now = bench.clock.now_ms() - 10_000_000
+    return [
+        bench.upload(first + n, {"sound_level": 50.0 + n % 9}, time=now + (first + n) * 1000)
+        for n in range(300)
+    ]
+
+
+def test_a_batch_that_meets_a_full_disk_leaves_no_trace_and_is_judged_the_same_when_it_comes_again(bench):
+    bench.deliver(soil(bench, 1, 30.0, 0))
+    jump = [soil(bench, 2, 90.0, 1), *big(bench, 3)]
+    before = bench.fates(), dumps(bench.pipeline.state), bench.ledger.frames.waiting_bytes
+    with FullDisk(bench.ledger), pytest.raises(Unavailable, match="full"):
+        bench.deliver(*jump)
+    assert (bench.fates(), dumps(bench.pipeline.state), bench.ledger.frames.waiting_bytes) == before
+    assert not bench.ledger.knows("edge-01", "b", 2)
+    acks, _ = bench.deliver(*jump)
+    assert acks[0][1].ranges == ((1, 302),)
+    assert [
+        (value, quality)
+        for _, value, quality in bench.store.history(
+            "soil_monitor", "soil-01", "soil_moisture", (0, 2**60), 0, "mean"
+        )
+    ] == [(30.0, 0), (90.0, Quality.IMPLAUSIBLE)], "the first try must not have made the jump look settled"
+
+
+def test_a_locked_ledger_is_unavailable_and_heals(bench):
+    bench.ledger._db.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(bench.folder / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"):
+        bench.deliver(bench.upload(1, {"sound_level": 50.0}))
+    other.execute("ROLLBACK")
+    other.close()
+    bench.deliver(bench.upload(1, {"sound_level": 50.0}))
+    assert bench.fates()["stored"] == 1
+
+
+async def test_the_store_writer_waits_out_a_full_disk_and_then_closes_its_count(bench):
+    for first in (1, 301):
+        admit(bench, *big(bench, first))
+    clock = ManualClock()
+    writer = StoreWriter(bench.ledger, bench.store, lambda: bench.registry, clock, bench.metrics)
+
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    with FullDisk(bench.ledger):
+        bench.ledger._db.execute("CREATE TEMP TRIGGER fill AFTER UPDATE ON stored BEGIN"
+                                 " INSERT INTO gaps SELECT hex(randomblob(9999)), '', 0, 0, 0, 0; END")  # fmt: skip
+        running = asyncio.ensure_future(writer.run(here, here))
+        await wait_until(lambda: sum(bench.store.count().values()) > 0)
+        await clock.advance(20)
+        assert not running.done(), "a full disk must not end the process"
+        assert bench.reader.waiting() == 600
+        bench.ledger._db.execute("DROP TRIGGER fill")
+    await clock.advance(20)
+    await wait_until(lambda: bench.reader.waiting() == 0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert bench.reader.accounts()["edge-01"]["stored"] == 600
+
+
+def test_a_restart_with_a_store_that_is_away_judges_again_only_what_no_snapshot_holds(bench, monkeypatch):
+    for first in range(1, 4000, 300):
+        admit(bench, *big(bench, first))
+    admit(bench, bench.upload(9000, {"smoke_alarm": 1.0}, device="smoke-01"))
+    bench.pipeline.rest()
+    admit(bench, bench.upload(9001, {"sound_level": 51.5}))
+    was, waiting = dumps(bench.pipeline.state), bench.reader.waiting()
+    seen = []
+    judge = Engine.evaluate
+
+    def counted(self, state, frame, now):
+        seen.append(len(frame))
+        return judge(self, state, frame, now)
+
+    monkeypatch.setattr(Engine, "evaluate", counted)
+    bench.close()
+    bench.open(recall=False)
+    assert dumps(bench.ledger.frames.state(Engine([], {}))) != {}
+    assert seen == [1], "one frame came after the snapshot"
+    assert dumps(bench.pipeline.state).keys() == was.keys()
+    assert [m.transition.rule for m in bench.pipeline.standing()] == ["smoke_detector.fire"]
+    assert bench.reader.waiting() == waiting == 14 * 300 + 2
+    bench.writer.flush()
+    assert bench.reader.waiting() == 0
+
+
+def test_the_state_after_a_crash_is_the_state_before_it(bench):
+    for n in range(40):
+        admit(
+            bench,
+            bench.upload(
+                n + 1,
+                {"smoke_alarm": float(n % 7 == 3)},
+                device="smoke-01",
+                time=bench.clock.now_ms() - 40_000 + n * 1000,
+            ),
+        )
+    held = dict(bench.ledger._db.execute("SELECT class, upto FROM rule_state"))
+    assert held["smoke_detector"] == 0, "nothing but the start's own snapshot"
+    was = dumps(bench.pipeline.state)
+    bench.close()
+    ledger = Ledger(bench.ledger._config)
+    again = dumps(ledger.frames.state(Engine(load_packs(), bench.classes)))
+    ledger.close()
+    bench.open()
+    assert again == was
+
+
+def test_a_snapshot_that_cannot_be_read_is_put_aside_and_the_rest_goes_on(bench):
+    bench.deliver(bench.upload(1, {"smoke_alarm": 1.0}, device="smoke-01"))
+    bench.pipeline.rest()
+    bench.ledger._db.execute("UPDATE rule_state SET data = x'80' WHERE class = 'noise_monitor'")
+    bench.close()
+    bench.open()
+    assert [m.transition.rule for m in bench.pipeline.standing()] == ["smoke_detector.fire"]
+    assert bench.ledger._db.execute("SELECT class, data FROM rule_state_aside").fetchall() == [
+        ("noise_monitor", b"\x80")
+    ]
+    bench.deliver(bench.upload(2, {"sound_level": 50.0}))
+    assert bench.fates()["stored"] == 2
+
+
+def test_the_boot_not_heard_of_for_longest_is_forgotten_first_over_a_restart_too(bench):
+    names = [f"{7 * n % MOST_BOOTS:02}" for n in range(MOST_BOOTS)]  # not in the order of their names
+    for boot in names:
+        bench.deliver(bench.upload(1, {"sound_level": 50.0}, boot=boot))
+    bench.deliver(bench.upload(2, {"sound_level": 50.0}, boot=names[0]))
+    bench.close()
+    bench.open()
+    bench.deliver(bench.upload(1, {"sound_level": 50.0}, boot="new"))
+    assert bench.ledger.knows("edge-01", names[0], 1)
+    assert not bench.ledger.knows("edge-01", names[1], 1)
+    assert bench.ledger.knows("edge-01", names[2], 1)
+
+
+def test_what_waits_for_the_store_is_bounded_and_the_agents_keep_the_rest(bench):
+    bench.ledger.frames._max_bytes = 1000
+    with pytest.raises(Unavailable, match=r"ledger\.waiting_bytes"):
+        for seq in range(1, 300):
+            admit(bench, bench.upload(seq, {"sound_level": 50.0}))
+    assert not bench.ledger.knows("edge-01", "b", seq)
+    bench.writer.flush()
+    bench.deliver(bench.upload(seq, {"sound_level": 50.0}))
+    assert bench.ledger.knows("edge-01", "b", seq)
+
+
+def test_counts_travel_with_their_frames(bench):
+    admit(
+        bench,
+        bench.upload(1, {"sound_level": 50.0}),
+        bench.upload(2, {"smoke_alarm": 0.0}, device="smoke-01"),
+    )
+    rows = bench.ledger._db.execute("SELECT counts FROM frames").fetchall()
+    hour = bench.clock.now_ms() // 3_600_000 * 3_600_000
+    assert [counts_of(row[0]) for row in rows] == [{("edge-01", hour): 2}, {}]
