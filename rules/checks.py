@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from device_profiles.vocabulary import Kind
+from telemetry import plugins
 from telemetry.errors import ConfigError, did_you_mean
 from telemetry.severity import Severity
 from telemetry.transitions import Category
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rules.pack import Rule
 
 _COLOURS = tuple(severity.name.lower() for severity in Severity)
-_CHOICES = "above, at_least, below, at_most, equals, stuck, no_data"
+_CHOICES = "above, at_least, below, at_most, equals, stuck, no_data, anomaly"
 
 
 def check_rule(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
@@ -57,6 +58,8 @@ def _check_metric(path: Path, at: str, rule: Rule, device_class: DeviceClass) ->
     if rule.stuck is not None and metric.kind is not Kind.GAUGE:
         problem = f"'{metric.name}' is a {metric.kind.value} and may rest for ever"
         raise ConfigError(path, f"{at}.stuck", problem, hint="only a gauge can be stuck")
+    if rule.anomaly is not None:
+        _check_anomaly(path, at, rule, metric)
     if rule.gap_s is not None and not rule.for_s and rule.stuck is None:
         raise ConfigError(path, f"{at}.gap_s", "has no meaning without for_s or stuck", hint="remove 'gap_s'")
     if rule.limits:
@@ -73,9 +76,30 @@ def _check_without_limits(path: Path, at: str, rule: Rule) -> None:
             raise ConfigError(
                 path, f"{at}.{key}", f"has no meaning with {rule.conditions[0]}", hint=f"remove '{key}'"
             )
-    if rule.category is not Category.FAULT:
+    if rule.category is not Category.FAULT and rule.anomaly is None:
         problem = f"'{rule.category.value}', but {rule.conditions[0]} tells of the device, not of the street"
         raise ConfigError(path, f"{at}.category", problem, hint="write 'fault'")
+
+
+def _check_anomaly(path: Path, at: str, rule: Rule, metric: Metric) -> None:
+    anomaly = rule.anomaly
+    assert anomaly is not None
+    if metric.kind is not Kind.GAUGE:
+        problem = f"'{metric.name}' is a {metric.kind.value}, which no detector can learn"
+        raise ConfigError(path, f"{at}.anomaly", problem, hint="only a gauge has a usual band")
+    for index, name in enumerate(anomaly.detectors):
+        if name not in (known := plugins.names("rules.detectors")):
+            where = f"{at}.anomaly.detectors[{index}]"
+            raise ConfigError(path, where, f"no detector '{name}'", hint=did_you_mean(name, known))
+    if Severity.parse(anomaly.severity) > Severity.YELLOW:
+        problem = f"{anomaly.severity}, but nobody has set a limit that was passed"
+        raise ConfigError(path, f"{at}.anomaly.severity", problem, hint="write blue or yellow")
+    if rule.category not in (Category.MAINTENANCE, Category.FAULT, Category.WARNING):
+        problem = f"'{rule.category.value}' is too grave for what is merely unusual"
+        raise ConfigError(path, f"{at}.category", problem, hint="write 'maintenance', 'fault' or 'warning'")
+    if rule.edge:
+        problem = "detectors need the cloud's packages"
+        raise ConfigError(path, f"{at}.edge", problem, hint="remove 'edge'")
 
 
 def _check_limits(path: Path, at: str, rule: Rule, metric: Metric) -> None:

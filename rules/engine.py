@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rules.alarms import Moment, Teller, end
+from rules.anomaly import Oddity
 from rules.batch import Batch
 from rules.conditions import condition_of
 from rules.retrospect import retrospect
@@ -33,10 +34,14 @@ class Engine:
     """Judges frames by rule packs."""
 
     def __init__(self, packs: Sequence[RulePack], classes: Mapping[str, DeviceClass]) -> None:
-        self._limits: dict[str, list[_Judge]] = {}
+        self._limits: dict[str, list[_Judge | Oddity]] = {}
         self._silences: dict[str, list[Silence]] = {}
         for pack in packs:
             for rule in pack.rules:
+                if rule.anomaly is not None:
+                    oddity = Oddity(rule, classes[pack.device_class])
+                    self._limits.setdefault(pack.device_class, []).append(oddity)
+                    continue
                 condition = condition_of(rule)
                 if condition is None:
                     self._silences.setdefault(pack.device_class, []).append(Silence(rule, pack.device_class))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "packs"
 WAYS = ("above", "at_least", "below", "at_most", "equals")
 """How a value can pass a limit."""
-CONDITIONS = (*WAYS, "stuck", "no_data")
+CONDITIONS = (*WAYS, "stuck", "no_data", "anomaly")
 Colour = Literal["blue", "yellow", "orange", "red"]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Span = Annotated[float, msgspec.Meta(gt=0)]
@@ -44,6 +44,18 @@ class NoData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     after_s: Span
     severity: Colour
+
+
+class Anomaly(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the metric has taught its detectors to expect no longer holds.
+
+    ``detectors`` names some of ``rules/detectors``, all that fit where it is empty.  ``budget_per_day`` is how
+    many alarms a day the rule may raise for all devices of the class together: the one knob of sensitivity.
+    """
+
+    detectors: tuple[str, ...] = ()
+    severity: Colour = "blue"
+    budget_per_day: Span = 1.0
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +81,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     equals: Steps = {}
     stuck: Stuck | None = None
     no_data: NoData | None = None
+    anomaly: Anomaly | None = None
     for_s: Seconds = 0.0
     gap_s: Span | None = None
     clear: float | None = None

@@ -26,17 +26,18 @@ NEVER = -1
 
 
 class Column(NamedTuple):
-    """One number that is remembered for each device."""
+    """What is remembered for each device: one number, or ``width`` of them."""
 
     kind: str
     fill: float
+    width: int = 1
 
 
 TIME = Column("<i8", NEVER)
 SPAN = Column("<i8", 0)
 VALUE = Column("<f8", np.nan)
 _LEVEL = Column("|i1", 0)
-_KINDS = {column.kind for column in (TIME, VALUE, _LEVEL)}
+_KINDS = {column.kind for column in (TIME, VALUE, _LEVEL)} | {"<f4", "|u1"}
 COMMON: Mapping[str, Column] = {"level": _LEVEL, "judged": TIME}
 """What every rule remembers: the severity that stands (0: none), and the time of the newest known sample."""
 
@@ -64,7 +65,7 @@ class RuleState:
     @classmethod
     def new(cls, basis: str, columns: Mapping[str, Column], devices: int) -> RuleState:
         """Nothing has happened yet."""
-        made = {name: np.full(devices, c.fill, c.kind) for name, c in {**COMMON, **columns}.items()}
+        made = {name: _filled(c, devices) for name, c in {**COMMON, **columns}.items()}
         return cls(basis, made, _mine={*made, "alarms"})
 
     def fork(self) -> RuleState:
@@ -78,10 +79,14 @@ class RuleState:
 
     def put(self, name: str, places: Any, values: Any) -> None:
         """Remember ``values`` at ``places``."""
+        self.own(name)[places] = values
+
+    def own(self, name: str) -> NDArray[Any]:
+        """Return a column that may be written."""
         if name not in self._mine:
             self.columns[name] = self.columns[name].copy()
             self._mine.add(name)
-        self.columns[name][places] = values
+        return self.columns[name]
 
     def stand(self, place: int, alarm: Alarm) -> None:
         """Remember the alarm that stands at ``place``."""
@@ -183,7 +188,7 @@ class State:
         rules = {
             name: _StoredRule(
                 rule.basis,
-                {c: (array.dtype.str, array.tobytes()) for c, array in rule.columns.items()},
+                {c: _stored(array) for c, array in rule.columns.items()},
                 list(rule.standing.items()),
                 [(place, *span) for place, span in rule.past.items()],
             )
@@ -230,7 +235,20 @@ def _places(rule: _StoredRule) -> Iterable[int]:
     return [*(place for place, _ in rule.standing), *(place for place, _, _ in rule.past)]
 
 
+def _filled(column: Column, devices: int) -> NDArray[Any]:
+    shape = devices if column.width == 1 else (devices, column.width)
+    return np.full(shape, column.fill, column.kind)
+
+
+def _stored(array: NDArray[Any]) -> tuple[str, bytes]:
+    width = f"*{array.shape[1]}" if array.ndim > 1 else ""
+    return array.dtype.str + width, array.tobytes()
+
+
 def _column(rule: str, kind: str, held: bytes, data: bytes) -> NDArray[Any]:
-    if kind not in _KINDS or len(held) % np.dtype(kind).itemsize:
+    kind, _, wide = kind.partition("*")
+    width = int(wide) if wide.isdecimal() else 0 if wide else 1
+    if kind not in _KINDS or not width or len(held) % (width * np.dtype(kind).itemsize):
         raise Malformed(f"rule state of '{rule}' has a broken column", data)
-    return np.frombuffer(held, kind)  # read-only: written only after a copy
+    flat = np.frombuffer(held, kind)  # read-only: written only after a copy
+    return flat.reshape(-1, width) if wide else flat

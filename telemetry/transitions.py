@@ -41,7 +41,7 @@ class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``time`` is when the condition came true in the device's own time, ``judged`` when the engine
     said so (both UTC ms).  ``value`` and ``limit`` are in ``unit``; both are None where no number
-    applies (no data).  ``retrospective`` marks what was found in late data: it pages no one.
+    applies (no data).  ``because`` gives a detector's reason with its numbers.  ``retrospective`` marks what was found in late data: it pages no one.
     """
 
     id: str
@@ -60,6 +60,7 @@ class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
     limit: float | None = None
     unit: str = ""
     retrospective: bool = False
+    because: Text | None = None
 
 
 def alarm_id(device: str, rule: str, began_ms: int) -> AlarmId:

@@ -37,7 +37,14 @@ def test_every_local_link_leads_somewhere(path):
 
 
 @pytest.mark.parametrize(
-    "package", ["edge_agent.drivers", "telemetry.codecs", "cloud_ingest.stores", "cloud_ingest.sources"]
+    "package",
+    [
+        "edge_agent.drivers",
+        "telemetry.codecs",
+        "cloud_ingest.stores",
+        "cloud_ingest.sources",
+        "rules.detectors",
+    ],
 )
 def test_every_plug_in_is_named_in_the_documentation(package):
     for name in plugins.names(package):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from device_profiles.vocabulary import load_classes
-from rules.pack import NoData, PackTest, Rule, Stuck, load_pack
+from rules.pack import Anomaly, NoData, PackTest, Rule, Stuck, load_pack
 from rules.proof import prove
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", [Rule, Stuck, NoData, PackTest])
+@pytest.mark.parametrize("kind", [Rule, Stuck, NoData, Anomaly, PackTest])
 def test_every_key_is_explained(kind):
     prose = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
     explained = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", prose))))

@@ -1,0 +1,72 @@
+"""The rules that ask detectors: one metric of a class, judged by what it has taught.
+
+A sample that comes late is kept by others and not scored here: newer ones have taught already what is usual.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from rules.alarms import Moment, Teller
+from rules.bank import Bank, level_of
+from rules.evidence import Words
+from telemetry.severity import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device_profiles.vocabulary import DeviceClass
+    from rules.bank import Calendar, Verdict
+    from rules.batch import Batch
+    from rules.conditions import Seen
+    from rules.pack import Rule
+    from rules.state import ClassState, RuleState
+    from telemetry.transitions import Transition
+
+
+class Oddity:
+    """One ``anomaly`` rule."""
+
+    def __init__(self, rule: Rule, device_class: DeviceClass, calendar: Calendar | None = None) -> None:
+        if rule.anomaly is None:
+            raise ValueError(rule.id)
+        metric = device_class.metrics[rule.metric]
+        self._id, self._column = rule.id, list(device_class.metrics).index(rule.metric)
+        self._severity, self._budget = Severity.parse(rule.anomaly.severity), rule.anomaly.budget_per_day
+        self._bank = Bank(rule.anomaly.detectors, calendar)
+        self._basis = f"{rule.metric} {self._bank.basis}"
+        self._words = Words(metric.label, metric.unit)
+        self._teller = Teller(rule, device_class.name, metric.unit, None)
+
+    def evaluate(self, part: ClassState, batch: Batch, now_ms: int) -> list[Transition]:
+        """Judge all rows of a frame, round by round."""
+        memory = part.rule(self._id, self._basis, self._bank.columns)
+        batch = batch.of_metric(self._column)
+        budget = level_of(self._budget, len(part.devices), len(self._bank.names))
+        found: list[Transition] = []
+        for rows in batch.rounds:
+            before = memory.take("judged", batch.places[rows])
+            fresh = rows[batch.known[rows] & (batch.time[rows] > before)]
+            if not len(fresh):
+                continue
+            seen, names = batch.seen(memory, fresh[np.argsort(batch.places[fresh], kind="stable")])
+            memory.put("judged", seen.places, seen.times)
+            found += self._tell(memory, seen, names, self._bank.sweep(memory, seen, budget), now_ms)
+        return found
+
+    def _tell(
+        self, memory: RuleState, seen: Seen, names: Callable[[int], str], verdict: Verdict, now_ms: int
+    ) -> list[Transition]:
+        found = []
+        for n in np.flatnonzero(verdict.alarm != (seen.standing > 0)).tolist():
+            at = Moment(int(seen.places[n]), names(n), int(seen.times[n]), float(seen.values[n]), now_ms)
+            told = self._teller.change(memory, at, self._severity if verdict.alarm[n] else 0)
+            if verdict.alarm[n]:
+                _, because = verdict.why(n, self._bank.detectors, self._words)
+                told = msgspec.structs.replace(told, because=because)
+                memory.stand(at.place, msgspec.structs.replace(memory.standing[at.place], latest=told))
+            found.append(told)
+        return found
