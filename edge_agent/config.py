@@ -9,9 +9,12 @@ import msgspec
 
 from device_profiles.loading import load_catalogue
 from edge_agent.driver import Device, DriverModule
+from edge_agent.local import StatusConfig, default_socket
+from edge_agent.report import ReportRule, check_rules
+from edge_agent.way import UplinkEntry, Way, look_up
 from telemetry import plugins, topics
 from telemetry.broker import BrokerConfig
-from telemetry.config import convert, load_toml
+from telemetry.config import convert, load_toml, parse_toml
 from telemetry.errors import ConfigError, Refused, did_you_mean
 
 
@@ -20,6 +23,7 @@ class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     path: Path
     max_bytes: int = 256 * 1024 * 1024
+    keep_free_bytes: int = 64 * 1024 * 1024  # of the disk, for everything else that lives on it
 
 
 class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,9 +52,12 @@ class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     agent: str
     area: str
-    broker: BrokerConfig
     outbox: OutboxConfig
     buses: tuple[BusEntry, ...]
+    broker: BrokerConfig | None = None
+    uplink: UplinkEntry = UplinkEntry()
+    report: tuple[ReportRule, ...] = ()
+    status: StatusConfig = StatusConfig()
 
 
 class Bus(msgspec.Struct, frozen=True):
@@ -68,14 +75,20 @@ class AgentConfig(msgspec.Struct, frozen=True):
 
     agent: str
     area: str
-    broker: BrokerConfig
+    broker: BrokerConfig | None
     outbox: OutboxConfig
     buses: tuple[Bus, ...]
+    uplink: Way
+    report: tuple[ReportRule, ...]
+    socket: Path  # where the running agent answers about itself
 
 
-def load_config(path: Path) -> AgentConfig:
-    """Read and check ``edge.toml``; raise :class:`ConfigError` with file, field, value and way out."""
-    file = load_toml(path, AgentFile)
+def load_config(path: Path, text: str | None = None) -> AgentConfig:
+    """Read and check ``edge.toml``; raise :class:`ConfigError` with file, field, value and way out.
+
+    With ``text``, check that instead of what the file holds, as if it stood there.
+    """
+    file = load_toml(path, AgentFile) if text is None else parse_toml(text, AgentFile, path)
     for key, name in (("agent", file.agent), ("area", file.area)):
         try:
             topics.level(name, what=key)
@@ -87,7 +100,12 @@ def load_config(path: Path) -> AgentConfig:
         at = f"$.buses[{index}]"
         _once(path, f"{at}.id", f"bus {entry.id}", seen)
         buses.append(_bus(path, at, entry, seen))
-    return AgentConfig(file.agent, file.area, file.broker, file.outbox, tuple(buses))
+    way = look_up(path, file.uplink, file.broker)
+    check_rules(path, file.report, [device.profile for bus in buses for device in bus.devices])
+    socket = file.status.socket or default_socket(file.outbox.path)
+    return AgentConfig(
+        file.agent, file.area, file.broker, file.outbox, tuple(buses), way, file.report, socket
+    )
 
 
 def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:

@@ -5,43 +5,71 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
-from telemetry.codecs import json
+from telemetry import codecs
 from telemetry.errors import Unavailable
 from telemetry.readings import AgentId, Gap, Reading, Upload
 
 if TYPE_CHECKING:
+    from edge_agent.buffer import Buffer
+    from edge_agent.report import Reporter
     from telemetry.clock import Clock
+    from telemetry.codecs import Codec
     from telemetry.keeper import Keeper
+    from telemetry.outbox import Outbox
 
 LINGER_S = 0.1
-MOST_READINGS = 200  # about 60 kB of JSON, well under MAX_UPLOAD_BYTES
+MOST_READINGS = 200  # about 60 kB of JSON
 HELD_READINGS = 20_000  # in memory while the disk takes nothing
 _RETRY_S = 1.0
+_NOTE_S = 5.0  # what waits for a window's end is written down so often
+_NOTE = "held"
 log = structlog.get_logger()
 
 
+class Shape(msgspec.Struct, frozen=True):
+    """What an upload has to look like on the way that is configured."""
+
+    agent: str
+    codec: str
+    most_bytes: int
+
+
 class Gatherer:
-    """Takes readings from the buses and puts uploads into the outbox.
+    """Takes readings from the buses and puts what the report policy lets through into the outbox.
 
     While the disk is full readings are held in memory and tried again; what does not fit there is
     counted and told of as a gap.
     """
 
-    def __init__(self, agent: str, keeper: Keeper, clock: Clock) -> None:
-        self._agent, self._keeper, self._clock = AgentId(agent), keeper, clock
+    def __init__(
+        self, shape: Shape, keeper: Keeper, clock: Clock, reporter: Reporter, buffer: Buffer
+    ) -> None:
+        self._shape, self._keeper, self._clock = shape, keeper, clock
+        self._reporter, self._buffer = reporter, buffer
+        self._codec: Codec = codecs.codec(shape.codec)
         self._readings: list[Reading] = []
+        self._batch = MOST_READINGS  # as many as fitted into the last upload
         self._arrived = asyncio.Event()
         self._lost: Gap | None = None
-        self._troubled = False
+        self._troubled = ""
+        self._noted_at = -_NOTE_S
 
     def take(self, reading: Reading) -> None:
         """Accept a reading; never waits."""
-        self._readings.append(reading)
-        if len(self._readings) > HELD_READINGS:
+        self._readings += self._reporter.take(reading)
+        while len(self._readings) > HELD_READINGS:
             self._lose(self._readings.pop(MOST_READINGS))  # the first may be on their way to the disk
         self._arrived.set()
+
+    async def restore(self) -> None:
+        """Take up what waited for a window's end when the agent was killed."""
+        note = await self._keeper.look(lambda box: box.note(_NOTE))
+        if note and note != "[]":
+            self._readings += msgspec.json.decode(note, type=list[Reading])
+            self._arrived.set()
 
     async def run(self) -> None:
         """Put what was taken into the outbox, for ever."""
@@ -52,32 +80,78 @@ class Gatherer:
                 await self.flush()
             except Unavailable as error:
                 if not self._troubled:
-                    self._troubled = True
                     log.error(
                         "cannot_keep_readings",
                         problem=str(error),
                         way_out="free disk space; readings wait in memory",
                     )
+                self._troubled = str(error)
                 await self._clock.sleep(_RETRY_S)
 
-    async def flush(self) -> None:
-        """Put everything taken so far into the outbox; raise :class:`Unavailable` and keep the rest."""
-        while self._readings:
-            batch = tuple(self._readings[:MOST_READINGS])
-            await self._keeper.put(
-                lambda seq, batch=batch: json.encode(  # type: ignore[misc]
-                    Upload(self._agent, self._keeper.boot, seq, self._clock.now_ms(), batch)
-                ),
-                samples=sum(reading.sample_count for reading in batch),
-            )
-            del self._readings[: len(batch)]
+    @property
+    def trouble(self) -> str:
+        """Why readings wait in memory; empty while the disk takes them."""
+        return self._troubled
+
+    @property
+    def in_memory(self) -> int:
+        """Readings that are not on disk yet."""
+        return len(self._readings)
+
+    async def flush(self, *, ending: bool = False) -> None:
+        """Put everything taken so far into the outbox; raise :class:`Unavailable` and keep the rest.
+
+        At the end, also what waits for the end of a window.
+        """
+        if ending:
+            self._readings += self._reporter.flush()
+            self._noted_at = -_NOTE_S
         self._arrived.clear()
+        while self._readings:
+            batch = tuple(self._readings[: self._batch])
+            try:
+                await self._keeper.transact(lambda box, batch=batch: self._put(box, batch))  # type: ignore[misc]
+            except _TooLargeError:
+                self._shrink()
+                continue
+            del self._readings[: len(batch)]
+            self._batch = min(MOST_READINGS, self._batch + 1)
+        if self._reporter.withheld and self._clock.monotonic() - self._noted_at >= _NOTE_S:
+            await self._keeper.transact(self._write_down)
         if self._lost is not None:
             await self._keeper.lose(self._lost)
             self._lost = None
         if self._troubled:
-            self._troubled = False
+            self._troubled = ""
             log.info("keeping_readings_again")
+
+    def _put(self, box: Outbox, batch: tuple[Reading, ...]) -> None:
+        def encode(seq: int) -> bytes:
+            upload = Upload(AgentId(self._shape.agent), box.boot, seq, self._clock.now_ms(), batch)
+            payload = self._codec.encode(upload)
+            if len(payload) > self._shape.most_bytes and (len(batch) > 1 or len(batch[0].values) > 1):
+                raise _TooLargeError
+            return payload
+
+        before = box.size
+        box.put(encode, samples=sum(reading.sample_count for reading in batch))
+        self._buffer.put(max(0, box.size - before))
+
+    def _write_down(self, box: Outbox) -> None:
+        """Make the count of what was withheld durable, and what waits for a window's end."""
+        for policy, samples in self._reporter.withheld.items():
+            box.withhold(policy, samples)
+        box.set_note(_NOTE, msgspec.json.encode(self._reporter.held()).decode())
+        self._reporter.withheld.clear()
+        self._noted_at = self._clock.monotonic()
+
+    def _shrink(self) -> None:
+        """Let fewer readings into an upload; a single reading that is too large becomes two."""
+        if self._batch > 1 and len(self._readings) > 1:
+            self._batch = max(1, min(self._batch, len(self._readings)) // 2)
+            return
+        self._batch = 1
+        self._readings[:1] = _halves(self._readings[0])
 
     def _lose(self, reading: Reading) -> None:
         before = self._lost or Gap("disk_full", 0, reading.time, reading.time)
@@ -87,9 +161,24 @@ class Gatherer:
 class GapMessage:
     """Makes an upload that tells of a loss."""
 
-    def __init__(self, agent: str) -> None:
-        self._agent = AgentId(agent)
+    def __init__(self, agent: str, codec: str = "json") -> None:
+        self._agent, self._codec = AgentId(agent), codecs.codec(codec)
 
     def __call__(self, seq: int, boot: str, gap: Gap) -> bytes:
         """Return the upload of the outbox ``boot``."""
-        return json.encode(Upload(self._agent, boot, seq, gap.end, gaps=(gap,)))
+        return self._codec.encode(Upload(self._agent, boot, seq, gap.end, gaps=(gap,)))
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _halves(reading: Reading) -> list[Reading]:
+    names = list(reading.values)
+    halves = []
+    for part in (names[: len(names) // 2], names[len(names) // 2 :]):
+        values = {name: reading.values[name] for name in part}
+        quality = {name: q for name, q in reading.quality.items() if name in values}
+        halves.append(msgspec.structs.replace(reading, values=values, quality=quality))
+    halves[1] = msgspec.structs.replace(halves[1], attributes={})
+    return halves

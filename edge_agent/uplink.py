@@ -1,7 +1,7 @@
 """The uplink: sends what the outbox holds, frees what the cloud's database has committed.
 
-MQTT 3.1.1, QoS 1.  The broker's PUBACK frees nothing; only an :class:`~telemetry.readings.Ack` on the
-agent's own topic does.  A lost link is tried again for ever.
+Whatever the way to the cloud is, nothing but an :class:`~telemetry.readings.Ack` on the agent's own topic frees a
+message.  A lost way is tried again for ever.
 """
 
 from __future__ import annotations
@@ -9,42 +9,76 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import aiomqtt
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from edge_agent.link import Calling
+from edge_agent.order import LiveFirst
 from telemetry import codecs, topics
-from telemetry.codecs import json
-from telemetry.errors import Malformed
-from telemetry.readings import Ack, AgentId, AgentStatus
-from telemetry.window import Window
+from telemetry.errors import Malformed, Unavailable
+from telemetry.readings import Ack
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from edge_agent.budget import Budget
     from edge_agent.config import AgentConfig
+    from edge_agent.link import Link
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
+    from telemetry.readings import AgentStatus
+
+    Hear = Callable[[bytes], Awaitable[None]]
 
 _LONGEST_WAIT_S = 5.0
 _MOST_ACK_BYTES = 64 * 1024
-_TELL_TIME_S = 60.0
-_PUBLISH_S = 10.0  # until the broker must have acknowledged
+_TELL_S = 60.0
 log = structlog.get_logger()
 
 
 class Uplink:
-    """Connects the agent's outbox with the cloud."""
+    """Connects the agent's outbox with the cloud.
 
-    def __init__(self, config: AgentConfig, keeper: Keeper, clock: Clock) -> None:
-        self._config, self._keeper, self._clock = config, keeper, clock
-        self._window = Window()
-        self._problem = ""
+    :param status: makes the retained status; given the time since when the way is open, None for the last will.
+    :param hears: what is done with messages on other topics of the agent than ``ack``.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        keeper: Keeper,
+        clock: Clock,
+        budget: Budget,
+        status: Callable[[int | None], AgentStatus],
+        hears: Mapping[str, Hear],
+    ) -> None:
+        self._config, self._keeper, self._clock, self._status = config, keeper, clock, status
+        self._hears = {topics.ack(config.area, config.agent): self._freed, **hears}
+        way = config.uplink
+        self.budget = budget
+        self.window = LiveFirst(
+            clock,
+            way.module.WINDOW,
+            way.module.PATIENCE_S,
+            share=way.history_share,
+            most_bytes=way.module.MOST_BYTES,
+            admit=self.budget.allows,
+        )
+        self._traffic = 0  # of the link in use, as far as the budget knows it
+        self.link: Link | None = None
+        self.up = asyncio.Event()
+        """Set while the way is open and the cloud has been told of it."""
+        self.tell = asyncio.Event()
+        """To be set when the status has changed and the cloud should hear of it now."""
+        self.since = 0  # UTC ms of the way's opening
+        self.problem = ""
 
     async def run(self) -> None:
-        """Keep the link up and the messages moving, for ever."""
+        """Keep the way open and the messages moving, for ever."""
         while True:  # each lost session begins the back-off anew
             async for attempt in AsyncRetrying(
                 wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_WAIT_S),
-                retry=retry_if_exception_type(aiomqtt.MqttError),
+                retry=retry_if_exception_type(Unavailable),
                 after=lambda state: self._note(str(state.outcome.exception()) if state.outcome else ""),
                 sleep=self._clock.sleep,
             ):
@@ -52,78 +86,94 @@ class Uplink:
                     await self._session()
 
     async def _session(self) -> None:
-        broker, status = self._config.broker, topics.status(self._config.area, self._config.agent)
-        client = aiomqtt.Client(
-            broker.host,
-            broker.port,
-            username=broker.username,
-            password=broker.secret,
-            identifier=f"{self._config.area}-{self._config.agent}",
-            keepalive=broker.keepalive_s,
-            timeout=_PUBLISH_S,
-            will=aiomqtt.Will(status, self._status(), topics.QOS, retain=True),
-            max_concurrent_outgoing_calls=2 * self._window.size,
-        )
-        client.pending_calls_threshold = 2 * self._window.size  # below it a window would be warned of
-        async with client:
-            self._window.link_lost()
-            since = self._clock.now_ms()
-            await client.subscribe(topics.ack(self._config.area, self._config.agent), topics.QOS)
-            await client.publish(status, self._status(since), topics.QOS, retain=True)
-            self._note("")
-            try:
+        config, codec = self._config, codecs.codec(self._config.uplink.module.CODEC)
+        calling = Calling(
+            config.area, config.agent, config.broker, tuple(self._hears),
+            topics.status(config.area, config.agent), codec.encode(self._status(None)), self.window.size,
+        )  # fmt: skip
+        try:
+            async with config.uplink.module.connect(config.uplink.link, calling, self._clock) as link:
+                self.window.link_lost()
+                self._traffic, self.link, self.since = 0, link, self._clock.now_ms()
+                await link.send(calling.status_topic, codec.encode(self._status(self.since)), retain=True)
+                self._note("")
+                self.up.set()
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._receive(client))
-                    tasks.create_task(self._send(client))
-                    tasks.create_task(self._tell_time(client, status, since))
-            except* aiomqtt.MqttError as group:
-                raise aiomqtt.MqttError(str(group.exceptions[0])) from None
-            finally:
-                self._window.link_lost()
+                    tasks.create_task(self._receive(link))
+                    tasks.create_task(self._send(link))
+                    tasks.create_task(self._tell(link, calling.status_topic))
+        except* Unavailable as group:
+            raise _first(group) from None
+        finally:
+            self.up.clear()
+            self.link = None
+            self.window.link_lost()
 
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _send(self, link: Link) -> None:
         topic = topics.up(self._config.area, self._config.agent)
         while True:
             self._keeper.changed.clear()
-            messages = await self._keeper.due(self._window, self._clock.monotonic())
-            async with asyncio.TaskGroup() as tasks:  # in this order on the wire, PUBACKs as they come
+            messages = await self._keeper.due(self.window, self._clock.monotonic())
+            async with (
+                asyncio.TaskGroup() as tasks
+            ):  # in this order on the wire, however they are acknowledged
                 for message in messages:
-                    tasks.create_task(client.publish(topic, message.payload, topics.QOS))
-            if len(messages) < self._window.size // 2:
-                wait_s = max(0.05, self._window.next_due_s(self._clock.monotonic()))
-                try:
-                    async with asyncio.timeout(wait_s):
-                        await self._keeper.changed.wait()
-                except TimeoutError:
-                    pass
+                    tasks.create_task(link.send(topic, message.payload))
+            self._spend(link)
+            if len(messages) < self.window.size // 2:
+                wait_s = max(0.05, self.window.next_due_s(self._clock.monotonic()))
+                await self._changed(wait_s)
 
-    async def _tell_time(self, client: aiomqtt.Client, topic: str, since: int) -> None:
-        """Let the cloud see this clock, so that it can correct one that is wrong."""
+    async def _changed(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._keeper.changed.wait()
+        except TimeoutError:
+            pass
+
+    def _spend(self, link: Link) -> None:
+        self.budget.spend(link.traffic - self._traffic)
+        self._traffic = link.traffic
+
+    async def _tell(self, link: Link, topic: str) -> None:
+        """Let the cloud see this agent's state, and its clock, so that it can correct one that is wrong."""
+        codec = codecs.codec(self._config.uplink.module.CODEC)
         while True:
-            await self._clock.sleep(_TELL_TIME_S)
-            await client.publish(topic, self._status(since), topics.QOS, retain=True)
-
-    async def _receive(self, client: aiomqtt.Client) -> None:
-        async for message in client.messages:
             try:
-                ack = codecs.decode(bytes(message.payload), Ack, max_bytes=_MOST_ACK_BYTES)
-            except Malformed as error:
-                log.warning("unreadable_ack", problem=str(error))
-                continue
-            if ack.boot == self._keeper.boot:
-                self._window.acknowledged(ack.ranges)
-                await self._keeper.acknowledge(ack.boot, ack.ranges)
+                async with asyncio.timeout(_TELL_S):
+                    await self.tell.wait()
+            except TimeoutError:
+                pass
+            self.tell.clear()
+            await link.send(topic, codec.encode(self._status(self.since)), retain=True)
+            if self._config.uplink.budget_bytes_per_day is not None:
+                note = self.budget.note()
+                await self._keeper.transact(lambda box, note=note: box.set_note("budget", note))  # type: ignore[misc]
 
-    def _status(self, since: int | None = None) -> bytes:
-        """Return the status since a session began; without it, the last will."""
-        agent, now = AgentId(self._config.agent), self._clock.now_ms()
-        told = AgentStatus(agent, since is not None, self._keeper.boot, since or now, now if since else 0)
-        return json.encode(told)
+    async def _receive(self, link: Link) -> None:
+        async for topic, payload in link.receive():
+            if topic in self._hears:
+                await self._hears[topic](payload)
+
+    async def _freed(self, payload: bytes) -> None:
+        try:
+            ack = codecs.decode(payload, Ack, max_bytes=_MOST_ACK_BYTES)
+        except Malformed as error:
+            log.warning("unreadable_ack", problem=str(error))
+            return
+        if ack.boot == self._keeper.boot:
+            try:
+                await self._keeper.acknowledge(ack.boot, ack.ranges)
+            except Unavailable as error:  # a full disk: the cloud will be asked, and will say, again
+                log.warning("cannot_free_messages", problem=str(error))
+                return
+            self.window.acknowledged(ack.ranges)
+            self._keeper.changed.set()
 
     def _note(self, problem: str) -> None:
-        """Log the state of the link once, and again when it changes."""
-        where = f"{self._config.broker.host}:{self._config.broker.port}"
-        if problem and not self._problem:
+        """Log the state of the way once, and again when it changes."""
+        where = self._config.uplink.where(self._config.broker)
+        if problem and not self.problem:
             log.warning(
                 "broker_lost",
                 broker=where,
@@ -132,4 +182,12 @@ class Uplink:
             )
         elif not problem:
             log.info("broker_found", broker=where)
-        self._problem = problem
+        self.problem = problem
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> Unavailable:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Unavailable)
+    return error

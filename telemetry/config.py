@@ -48,12 +48,16 @@ class Secret:
 
 def load_toml(path: Path | str, kind: type[T]) -> T:
     """Read a TOML file as ``kind``; raise :class:`ConfigError`."""
-    text = _read(Path(path))
+    return parse_toml(_read(Path(path)), kind, Path(path))
+
+
+def parse_toml(text: str, kind: type[T], path: Path) -> T:
+    """Read TOML as ``kind`` as if it stood in the file ``path``; raise :class:`ConfigError`."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, "$", f"not TOML: {error}") from None
-    return convert(raw, kind, file=Path(path))
+    return convert(raw, kind, file=path)
 
 
 def load_yaml(path: Path | str, kind: type[T]) -> T:

@@ -46,6 +46,11 @@ class Keeper:
             await self._run(self._outbox.close)
             self._thread.shutdown()
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait, as of the last commit or the one under way."""
+        return self._outbox.size
+
     async def put(
         self, encode: Callable[[int], bytes], *, samples: int, priority: Priority = Priority.LIVE
     ) -> int:
@@ -59,38 +64,38 @@ class Keeper:
             self._committed = asyncio.ensure_future(self._commit())
         return (await asyncio.shield(self._committed))[place]
 
-    async def lose(self, gap: Gap) -> None:
-        """Record samples that could not be kept."""
+    async def transact(self, work: Callable[[Outbox], T]) -> T:
+        """Do ``work`` on the outbox in a transaction of its own; raises :class:`Unavailable`."""
 
-        def record() -> None:
+        def write() -> T:
             with self._outbox.transaction():
-                self._outbox.lose(gap)
+                return work(self._outbox)
 
         async with self._turn:
-            await self._run(record)
+            done = await self._run(write)
         self.changed.set()
+        return done
+
+    async def look(self, at: Callable[[Outbox], T]) -> T:
+        """Return what ``at`` reads from the outbox; it must change nothing."""
+        async with self._turn:
+            return await self._run(lambda: at(self._outbox))
+
+    async def lose(self, gap: Gap) -> None:
+        """Record samples that could not be kept."""
+        await self.transact(lambda box: box.lose(gap))
 
     async def acknowledge(self, boot: str, ranges: Iterable[tuple[int, int]]) -> int:
         """Free what is committed at the other end; return the number of messages."""
-
-        def free() -> int:
-            with self._outbox.transaction():
-                return self._outbox.acknowledge(boot, ranges)
-
-        async with self._turn:
-            freed = await self._run(free)
-        self.changed.set()
-        return freed
+        return await self.transact(lambda box: box.acknowledge(boot, ranges))
 
     async def due(self, window: Window, now: float) -> list[Queued]:
         """Return what ``window`` says is to be sent now."""
-        async with self._turn:
-            return await self._run(lambda: window.due(self._outbox, now))
+        return await self.look(lambda box: window.due(box, now))
 
     async def counters(self) -> Counters:
         """Return what became of every sample so far."""
-        async with self._turn:
-            return await self._run(self._outbox.counters)
+        return await self.look(lambda box: box.counters())
 
     async def _commit(self) -> list[int]:
         async with self._turn:

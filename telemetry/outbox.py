@@ -25,21 +25,13 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from telemetry.errors import Unavailable
+from telemetry.outbox_file import ROW_OVERHEAD, SCHEMA, connect, mapped, move_aside
 from telemetry.readings import Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    priority INTEGER NOT NULL, samples INTEGER NOT NULL, put_ms INTEGER NOT NULL,
-    payload BLOB NOT NULL, gap BLOB
-);
-CREATE INDEX IF NOT EXISTS outbox_order ON outbox (priority DESC, seq);
-CREATE TABLE IF NOT EXISTS outbox_meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-"""
-_ROW_OVERHEAD = 64  # bytes a row costs beside its payload, index entry included: measured 55-62
+_ANY = 1 << 62  # bytes no payload reaches
 
 
 class Priority(IntEnum):
@@ -70,6 +62,7 @@ class Counters(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     messages: int  # that wait
     bytes: int  # that they take
+    not_reported: dict[str, int] = {}  # read and withheld by a report policy: never made into a message
 
 
 class Outbox:
@@ -96,14 +89,17 @@ class Outbox:
             gap_message,
             now_ms,
         )
-        with _mapped():
-            for statement in _SCHEMA.split(";"):  # executescript would commit the caller's transaction
+        with mapped():
+            for statement in SCHEMA.split(";"):  # executescript would commit the caller's transaction
                 self._db.execute(statement)
             self._db.execute("INSERT OR IGNORE INTO outbox_meta VALUES ('boot', ?)", (secrets.token_hex(6),))
             self.boot = str(self._meta("boot"))
             self._bytes = self._measure()
-            # A gap row that was handed out may be on its way: it is not changed any more.
-            self._frozen_gap = self._last_seq()
+            self._cause = "outbox_full"
+            # What was handed out may be on its way and is not changed any more; of what an earlier
+            # process put nobody knows.
+            self._out: set[int] = set()
+            self.opened_at = self._last_seq()
 
     @classmethod
     def open(
@@ -120,15 +116,15 @@ class Outbox:
         a new one begins with a gap message that tells of it.  Raises :class:`Unavailable` when the
         file cannot be opened at all.
         """
-        with _mapped():
+        with mapped():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                connection = _connect(path)
+                connection = connect(path)
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:
-                aside = _move_aside(path, now_ms())
-                box = cls(_connect(path), max_bytes=max_bytes, gap_message=gap_message, now_ms=now_ms)
+                aside = move_aside(path, now_ms())
+                box = cls(connect(path), max_bytes=max_bytes, gap_message=gap_message, now_ms=now_ms)
                 box.set_note("moved_aside", aside.name)
                 with box.transaction():
                     box.lose(Gap("outbox_corrupt", 0, now_ms(), now_ms()))
@@ -142,7 +138,7 @@ class Outbox:
     @contextmanager
     def transaction(self) -> Iterator[Self]:
         """Commit what happens inside together, or nothing of it."""
-        with _mapped():
+        with mapped():
             self._db.execute("BEGIN IMMEDIATE")
             size = self._bytes
             try:
@@ -162,7 +158,7 @@ class Outbox:
         Call it inside :meth:`transaction`, or inside the caller's own.  Raises :class:`Unavailable`
         when there is no room and nothing of lower priority to give up.
         """
-        with _mapped():
+        with mapped():
             seq = self._last_seq() + 1
             payload = encode(seq)
             self._insert(seq, priority, samples, payload)
@@ -173,7 +169,7 @@ class Outbox:
 
     def lose(self, gap: Gap) -> None:
         """Record samples that were made but could not be kept, and tell the consumer."""
-        with _mapped():
+        with mapped():
             self._count("made", gap.samples)
             self._drop(gap)
 
@@ -185,7 +181,7 @@ class Outbox:
         if boot != self.boot:
             return 0
         freed = 0
-        with _mapped():
+        with mapped():
             for first, last in ranges:
                 rows, samples, size = self._db.execute(
                     "SELECT count(*), coalesce(sum(samples), 0),"
@@ -195,52 +191,112 @@ class Outbox:
                 if rows:
                     self._db.execute("DELETE FROM outbox WHERE seq BETWEEN ? AND ?", (first, last))
                     self._count("freed", samples)
-                    self._bytes -= size + rows * _ROW_OVERHEAD
+                    self._bytes -= size + rows * ROW_OVERHEAD
                     freed += rows
+                    self._out = {seq for seq in self._out if not first <= seq <= last}
         return freed
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def waiting(self, limit: int, *, besides: Collection[int] = ()) -> list[Queued]:
-        """Return up to ``limit`` messages in sending order, leaving out the seqs in ``besides``."""
-        with _mapped():
-            rows = self._db.execute(
-                "SELECT seq, priority, samples, put_ms, payload FROM outbox ORDER BY priority DESC, seq LIMIT ?",
-                (limit + len(besides),),
+    def waiting(
+        self, limit: int, *, besides: Collection[int] = (), after: int = 0, most_bytes: int = _ANY
+    ) -> list[Queued]:
+        """Return up to ``limit`` messages in sending order: gaps and alarms, then what has a seq above ``after``.
+
+        The seqs in ``besides`` and payloads larger than ``most_bytes`` are left out.
+        """
+        found: list[Queued] = []
+        for priority in reversed(Priority):
+            since = after if priority < Priority.ALARM else 0
+            more = limit - len(found)
+            if more > 0:
+                where = "priority = ? AND seq > ? AND length(payload) <= ? ORDER BY seq"
+                found += self._select(where, (int(priority), since, most_bytes), more, besides)
+        return found
+
+    def history(
+        self, limit: int, until: int, *, besides: Collection[int] = (), most_bytes: int = _ANY
+    ) -> list[Queued]:
+        """Return up to ``limit`` messages up to seq ``until`` that are neither gaps nor alarms, the oldest first."""
+        where = "seq <= ? AND priority < ? AND length(payload) <= ? ORDER BY seq"
+        return self._select(where, (until, int(Priority.ALARM), most_bytes), limit, besides)
+
+    def newest_before(self, put_ms: int) -> int:
+        """Return the seq of the newest message put before ``put_ms`` (UTC ms), 0 when there is none.
+
+        Looks up a few rows only; where the clock was set back in between, near enough for sending order.
+        """
+        with mapped():
+            low, high = (
+                self._db.execute("SELECT coalesce(min(seq), 1) - 1 FROM outbox").fetchone()[0],
+                self._last_seq(),
             )
-            messages = [Queued(*row) for row in rows if row[0] not in besides][:limit]
-        self._frozen_gap = max((self._frozen_gap, *(m.seq for m in messages)))
-        return messages
+            while low < high:
+                middle = (low + high + 1) // 2
+                row = self._db.execute(
+                    "SELECT put_ms FROM outbox WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,)
+                ).fetchone()
+                if row is None or row[0] >= put_ms:
+                    high = middle - 1
+                else:
+                    low = middle
+            return int(low)
 
     def counters(self) -> Counters:
         """Return what became of every sample so far."""
-        with _mapped():
+        with mapped():
             queued, messages = self._db.execute(
                 "SELECT coalesce(sum(samples), 0), count(*) FROM outbox"
             ).fetchone()
-            dropped = dict(
-                self._db.execute(
-                    "SELECT substr(key, 9), value FROM outbox_meta WHERE key LIKE 'dropped:%'"
-                ).fetchall()
-            )
             return Counters(
                 int(self._meta("made") or 0),
                 int(self._meta("freed") or 0),
                 queued,
-                dropped,
+                self._tallies("dropped"),
                 messages,
                 self._bytes,
+                self._tallies("not_reported"),
             )
+
+    @property
+    def size(self) -> int:
+        """Bytes that what waits takes, known without looking."""
+        return self._bytes
 
     def note(self, key: str) -> str | None:
         """Return a word the owner has left beside the messages."""
-        with _mapped():
+        with mapped():
             value = self._meta(f"note:{key}")
         return None if value is None else str(value)
 
+    def withhold(self, policy: str, samples: int) -> None:
+        """Count samples that a report policy kept back, in the current transaction."""
+        with mapped():
+            self._count(f"not_reported:{policy}", samples)
+
+    def set_limit(self, max_bytes: int, cause: str = "outbox_full") -> None:
+        """Change how much may wait from the next put on; ``cause`` is what a gap will then say."""
+        self._max_bytes, self._cause = max_bytes, cause
+
+    def rewrite(self, first: int, change: Callable[[bytes], bytes]) -> int:
+        """Change the messages from seq ``first`` on that were never handed out; return how many.
+
+        What was handed out may be committed at the other end already, and is left as it is.
+        """
+        with mapped():
+            rows = self._db.execute(
+                "SELECT seq, payload FROM outbox WHERE seq >= ? AND gap IS NULL", (first,)
+            ).fetchall()
+            rows = [row for row in rows if row[0] not in self._out]
+            for seq, payload in rows:
+                changed = change(payload)
+                self._db.execute("UPDATE outbox SET payload = ? WHERE seq = ?", (changed, seq))
+                self._bytes += len(changed) - len(payload)
+        return len(rows)
+
     def set_note(self, key: str, value: str) -> None:
         """Leave a word beside the messages, in the current transaction if there is one."""
-        with _mapped():
+        with mapped():
             self._db.execute("INSERT OR REPLACE INTO outbox_meta VALUES (?, ?)", (f"note:{key}", value))
 
     def close(self) -> None:
@@ -263,14 +319,14 @@ class Outbox:
                 doomed.append(seq)
                 samples += count
                 start, end = min(start or put_ms, put_ms), max(end, put_ms)
-                surplus -= size + _ROW_OVERHEAD
-                self._bytes -= size + _ROW_OVERHEAD
+                surplus -= size + ROW_OVERHEAD
+                self._bytes -= size + ROW_OVERHEAD
         if not doomed:
             raise Unavailable(
                 f"outbox is full: {self._bytes} of {self._max_bytes} bytes, none of which may be given up"
             )
         self._db.executemany("DELETE FROM outbox WHERE seq = ?", ((seq,) for seq in doomed))
-        self._drop(Gap("outbox_full", samples, start, end))
+        self._drop(Gap(self._cause, samples, start, end))
 
     def _drop(self, gap: Gap) -> None:
         self._count(f"dropped:{gap.cause}", gap.samples)
@@ -279,13 +335,13 @@ class Outbox:
         seq = self._last_seq() + 1
         row = self._db.execute(
             "SELECT seq, gap, length(payload) FROM outbox WHERE gap IS NOT NULL AND seq > ? ORDER BY seq DESC LIMIT 1",
-            (self._frozen_gap,),
+            (self.opened_at,),
         ).fetchone()
-        if row is not None:
+        if row is not None and row[0] not in self._out:
             earlier = msgspec.json.decode(row[1], type=Gap)
             if earlier.cause == gap.cause:
                 self._db.execute("DELETE FROM outbox WHERE seq = ?", (row[0],))
-                self._bytes -= row[2] + _ROW_OVERHEAD
+                self._bytes -= row[2] + ROW_OVERHEAD
                 gap = Gap(
                     gap.cause,
                     earlier.samples + gap.samples,
@@ -294,6 +350,18 @@ class Outbox:
                 )
         self._insert(seq, Priority.GAP, 0, self._gap_message(seq, self.boot, gap), msgspec.json.encode(gap))
 
+    def _select(
+        self, where: str, values: tuple[int, ...], limit: int, besides: Collection[int]
+    ) -> list[Queued]:
+        with mapped():
+            rows = self._db.execute(
+                f"SELECT seq, priority, samples, put_ms, payload FROM outbox WHERE {where} LIMIT ?",  # noqa: S608 - ours
+                (*values, limit + len(besides)),
+            )
+            messages = [Queued(*row) for row in rows if row[0] not in besides][:limit]
+        self._out.update(message.seq for message in messages)
+        return messages
+
     def _insert(
         self, seq: int, priority: int, samples: int, payload: bytes, gap: bytes | None = None
     ) -> None:
@@ -301,7 +369,7 @@ class Outbox:
             "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?)",
             (seq, int(priority), samples, self._now_ms(), payload, gap),
         )
-        self._bytes += len(payload) + _ROW_OVERHEAD
+        self._bytes += len(payload) + ROW_OVERHEAD
 
     def _count(self, key: str, samples: int) -> None:
         self._db.execute(
@@ -313,6 +381,12 @@ class Outbox:
         row = self._db.execute("SELECT value FROM outbox_meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
+    def _tallies(self, kind: str) -> dict[str, int]:
+        rows = self._db.execute(
+            "SELECT substr(key, ?), value FROM outbox_meta WHERE key LIKE ?", (len(kind) + 2, f"{kind}:%")
+        )
+        return dict(rows.fetchall())
+
     def _last_seq(self) -> int:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return 0 if row is None else int(row[0])
@@ -321,34 +395,4 @@ class Outbox:
         size, rows = self._db.execute(
             "SELECT coalesce(sum(length(payload)), 0), count(*) FROM outbox"
         ).fetchone()
-        return int(size + rows * _ROW_OVERHEAD)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _move_aside(path: Path, now_ms: int) -> Path:
-    aside = path.with_name(f"{path.name}.corrupt-{now_ms}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return aside
-
-
-@contextmanager
-def _mapped() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:  # disk full, read-only, locked
-        raise Unavailable(f"outbox: {error}") from error
+        return int(size + rows * ROW_OVERHEAD)

@@ -76,10 +76,25 @@ class Ack(msgspec.Struct, frozen=True):
     v: int = 1
 
 
+class ConfigState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of the configuration that the cloud wants an agent to run with.
+
+    ``running`` is the version in force, empty for the file on the site's own disk.  ``state`` is what became of
+    ``wanted``: ``in_force``, ``trying`` (in force until the dead man's timer runs out), ``refused`` (never in
+    force) or ``rolled_back`` (it was, and was taken back); ``error`` says why.
+    """
+
+    running: str = ""
+    wanted: str = ""
+    state: str = "in_force"
+    error: str = ""
+
+
 class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """Retained birth of an agent, told again each minute, and its last will (``online`` false).
 
-    ``now`` is the agent's clock when it was sent, 0 in the last will.
+    ``now`` is the agent's clock when it was sent, 0 in the last will.  ``metrics`` are the agent's own figures:
+    ``buffer_lasts_s``, ``outbox_bytes``, ``signal_dbm`` and so on, each with its unit in its name.
     """
 
     agent: AgentId
@@ -88,4 +103,20 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     since: int
     now: int = 0
     version: str = ""
+    config: ConfigState | None = None
+    metrics: dict[str, float] = {}
+    v: int = 1
+
+
+class DesiredConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The configuration that the cloud wants an agent to run with; retained on the agent's ``config`` topic.
+
+    ``text`` is a whole ``edge.toml``.  It is in force for good once the uplink is back within ``confirm_s``
+    seconds.  ``force`` applies it though devices that answer today do not answer with it.
+    """
+
+    version: str
+    text: str
+    confirm_s: float = 300.0
+    force: bool = False
     v: int = 1

@@ -55,6 +55,11 @@ def status(area: str, agent: str) -> str:
     return f"{ROOT}/{area}/{agent}/status"
 
 
+def config(area: str, agent: str) -> str:
+    """Where the configuration wanted of an agent is retained."""
+    return f"{ROOT}/{area}/{agent}/config"
+
+
 def alarm(area: str, alarm_id: str) -> str:
     """Where the news of one alarm is published."""
     return f"{ROOT}/{area}/alarm/{alarm_id}"

@@ -47,9 +47,14 @@ class Window:
         if self._sent and now - min(self._sent.values()) >= self.patience_s:
             self.link_lost()
         room = (self.size if self._open else 1) - len(self._sent)
-        messages = outbox.waiting(room, besides=self._sent.keys()) if room > 0 else []
+        messages = self.choose(outbox, room, now) if room > 0 else []
         self._sent.update((message.seq, now) for message in messages)
         return messages
+
+    def choose(self, outbox: Outbox, room: int, now: float) -> list[Queued]:
+        """Return at most ``room`` messages that are not on their way, in the order they are to be sent."""
+        del now
+        return outbox.waiting(room, besides=self._sent.keys())
 
     def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Free the places of what the consumer has committed.

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from yemai.commands._part import ConfigFile, group, run_module
 from yemai.words import say
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 app = group("边缘代理。", "The edge agent.")
+_EVERY_S = 1.0
 
 
 @app.callback()
@@ -17,3 +26,41 @@ def _group() -> None:
 def run(config: ConfigFile) -> None:
     """Run an edge agent."""
     run_module("edge_agent", config)
+
+
+@app.command(help=say("查看运行中的代理。", "Show a running agent: buses, devices, outbox, signal."))
+def status(
+    config: ConfigFile,
+    once: Annotated[bool, typer.Option("--once", help=say("只显示一次", "show it once and end"))] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help=say("输出一个 JSON 对象", "print one JSON object and end"))
+    ] = False,
+) -> None:
+    """Show a running agent."""
+    asyncio.run(_status(config, once=once, as_json=json))
+
+
+async def _status(path: Path, *, once: bool, as_json: bool) -> None:
+    import msgspec  # noqa: PLC0415 - the edge's packages are loaded when they are used
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+
+    from edge_agent.config import load_config  # noqa: PLC0415
+    from edge_agent.local import ask  # noqa: PLC0415
+    from edge_agent.status import Snapshot  # noqa: PLC0415
+    from yemai.commands._edge_view import view  # noqa: PLC0415
+
+    socket = load_config(path).socket
+    answer = await ask(socket, "status")
+    if as_json:
+        typer.echo(answer.decode().rstrip())
+        return
+    console = Console()
+    if once or not console.is_terminal:
+        console.print(view(msgspec.json.decode(answer, type=Snapshot)))
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(view(msgspec.json.decode(answer, type=Snapshot)), refresh=True)
+            await asyncio.sleep(_EVERY_S)
+            answer = await ask(socket, "status")

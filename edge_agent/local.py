@@ -1,0 +1,101 @@
+"""A running agent answers about itself on a unix socket: one word asks, one line of JSON answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from telemetry.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+_LONGEST_NAME = 100  # bytes; Linux takes 107
+_MOST_LINE = 4 * 1024 * 1024
+_PATIENCE_S = 5.0
+
+
+class StatusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[status]`` table."""
+
+    socket: Path | None = None  # beside the outbox where it is not named
+
+
+def default_socket(outbox: Path) -> Path:
+    """Return the socket of the agent with this outbox: beside it, or, where that name is too long, in /tmp."""
+    path = outbox.with_name(outbox.name + ".sock")
+    if len(str(path).encode()) <= _LONGEST_NAME:
+        return path
+    name = hashlib.blake2b(str(outbox).encode(), digest_size=8).hexdigest()
+    return Path(tempfile.gettempdir()) / f"yemai-{name}.sock"
+
+
+@contextlib.asynccontextmanager
+async def answering(path: Path, answers: Mapping[str, Callable[[], Awaitable[bytes]]]) -> AsyncIterator[None]:
+    """Answer while the block lasts; a socket left by an agent that was killed is taken over.
+
+    Raises :class:`Unavailable` when another agent answers there.
+    """
+    if path.exists():
+        if await _is_answered(path):
+            raise Unavailable(f"{path}: another agent with the same outbox is running; stop it first")
+        path.unlink(missing_ok=True)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                word = (await reader.readline()).decode(errors="replace").strip()
+                found = answers.get(word)
+                writer.write((b"{}" if found is None else await found()) + b"\n")
+                await writer.drain()
+        except (OSError, ValueError, TimeoutError, Unavailable):
+            pass  # who asked has gone away, or sees that nobody answers
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        server = await asyncio.start_unix_server(answer, path)
+        path.chmod(0o660)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        server.close()
+        await server.wait_closed()
+        path.unlink(missing_ok=True)
+
+
+async def ask(path: Path, word: str) -> bytes:
+    """Return the answer of the agent that listens on ``path``; raise :class:`Unavailable` when none does."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_LINE)
+            try:
+                writer.write(word.encode() + b"\n")
+                return await reader.readline()
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(
+            f"no agent answers on {path}: {getattr(error, 'strerror', None) or 'no answer in time'}"
+        ) from None
+
+
+async def _is_answered(path: Path) -> bool:
+    try:
+        await ask(path, "ping")
+    except Unavailable:
+        return False
+    return True

@@ -1,0 +1,106 @@
+"""What goes first when not everything can: alarms, then what is new, and history in its share of the way.
+
+What has waited for more than a minute is history: it pages nobody any more, so what happens now is sent before
+it.  A shorter interruption is caught up with in order, because rules judge what comes in order.
+
+History is paced by the way itself: a batch is sent, its acknowledgements are awaited, and then the way is left to
+others for as long as the share says.  With a share of a half, history that took two seconds rests for two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from telemetry.outbox import Priority
+from telemetry.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from telemetry.clock import Clock
+    from telemetry.outbox import Outbox, Queued
+
+LIVE_MS = 60_000
+_SMOOTH = 0.3  # weight of the newest batch in the measured rate
+
+
+class LiveFirst(Window):
+    """A window of ``size`` messages that gives history ``share`` (0 to 1) of the way's time.
+
+    :param admit: says of a message, and whether it is history, if it may be sent now; what may not waits.
+    :param most_bytes: larger payloads wait for another way.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        size: int,
+        patience_s: float,
+        *,
+        share: float,
+        most_bytes: int,
+        admit: Callable[[Queued, bool], bool],
+    ) -> None:
+        super().__init__(size, patience_s)
+        self._clock, self._share, self._most_bytes, self._admit = clock, share, most_bytes, admit
+        self._batch: dict[int, int] = {}  # history on its way: seq → bytes
+        self._batch_bytes, self._batch_at, self._rest_until = 0, 0.0, 0.0
+        self._last_batch_end = 0.0
+        self.until = 0  # the newest message that is history
+        self.history_bytes_per_s = 0.0
+        """Measured, pauses included; 0 while there was none."""
+
+    def link_lost(self) -> None:
+        """See the base class."""
+        super().link_lost()
+        self._batch.clear()
+
+    def choose(self, outbox: Outbox, room: int, now: float) -> list[Queued]:
+        """See the base class."""
+        self.until = outbox.newest_before(self._clock.now_ms() - LIVE_MS)
+        on_way = self._sent.keys()
+        chosen = [
+            message
+            for message in outbox.waiting(room, besides=on_way, after=self.until, most_bytes=self._most_bytes)
+            if self._admit(message, False)
+        ]
+        room = min(room - len(chosen), max(1, self.size // 2))
+        if room > 0 and self.until and not self._batch and now >= self._rest_until:
+            batch = [
+                message
+                for message in outbox.history(room, self.until, besides=on_way, most_bytes=self._most_bytes)
+                if self._admit(message, True)
+            ]
+            self._batch = {message.seq: len(message.payload) for message in batch}
+            self._batch_bytes, self._batch_at = sum(self._batch.values()), now
+            chosen += batch
+        return chosen
+
+    def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """See the base class."""
+        spans = list(ranges)
+        super().acknowledged(spans)
+        if not self._batch:
+            return
+        for first, last in spans:
+            for seq in [seq for seq in self._batch if first <= seq <= last]:
+                del self._batch[seq]
+        if not self._batch:
+            self._batch_done(self._clock.monotonic())
+
+    def _batch_done(self, now: float) -> None:
+        took = now - self._batch_at
+        self._rest_until = now + took * (1 - self._share) / self._share
+        whole = max(self._rest_until - self._batch_at, 1e-3)
+        rate, before = self._batch_bytes / whole, self.history_bytes_per_s
+        self.history_bytes_per_s = rate if not before else before + _SMOOTH * (rate - before)
+
+    def next_due_s(self, now: float) -> float:
+        """See the base class; also not later than history may go on."""
+        due = super().next_due_s(now)
+        return min(due, self._rest_until - now) if self.until and now < self._rest_until else due
+
+
+def is_urgent(priority: int) -> bool:
+    """Whether a message of this priority may go though the day's budget is spent."""
+    return priority >= Priority.ALARM

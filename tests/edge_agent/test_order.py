@@ -1,0 +1,103 @@
+"""After an outage what happens now goes first, and history has its share and no more."""
+
+from edge_agent.budget import Budget
+from edge_agent.order import LiveFirst
+from telemetry.outbox import Outbox, Priority, Queued
+from telemetry.testing import ManualClock
+
+
+def box_and_window(tmp_path, share=0.5, size=4, admit=lambda *_: True, most_bytes=10_000):
+    clock = ManualClock()
+    box = Outbox.open(tmp_path / "outbox.db", max_bytes=10**7, now_ms=clock.now_ms)
+    return clock, box, LiveFirst(clock, size, 2.0, share=share, most_bytes=most_bytes, admit=admit)
+
+
+def put(box, count, priority=Priority.LIVE, size=100):
+    with box.transaction():
+        return [box.put(lambda _: bytes(size), samples=1, priority=priority) for _ in range(count)]
+
+
+def acknowledge(box, window, seqs):
+    spans = [(seq, seq) for seq in seqs]
+    with box.transaction():
+        box.acknowledge(box.boot, spans)
+    window.acknowledged(spans)
+
+
+async def test_what_happens_now_is_sent_before_an_outage_of_three_days(tmp_path):
+    clock, box, window = box_and_window(tmp_path)
+    old = put(box, 20)
+    await clock.advance(72 * 3600)
+    new = put(box, 3)
+    alarm = put(box, 1, Priority.ALARM)
+    assert [m.seq for m in window.due(box, clock.monotonic())] == alarm, "one feels the way"
+    acknowledge(box, window, alarm)
+    sent = [m.seq for m in window.due(box, clock.monotonic())]
+    assert sent == [*new, old[0]], "live first, history in what is left of the window"
+    box.close()
+
+
+async def test_a_short_interruption_is_caught_up_with_in_order(tmp_path):
+    clock, box, window = box_and_window(tmp_path)
+    old = put(box, 2)
+    await clock.advance(30)
+    put(box, 2)
+    first = [m.seq for m in window.due(box, 0)]
+    acknowledge(box, window, first)
+    assert [*first, *(m.seq for m in window.due(box, 0.1))] == [*old, 3, 4]
+    box.close()
+
+
+async def test_history_has_its_share_of_the_ways_time_and_an_eta(tmp_path):
+    clock, box, window = box_and_window(tmp_path, share=0.25)
+    put(box, 50)
+    await clock.advance(3600)
+    acknowledge(box, window, [m.seq for m in window.due(box, clock.monotonic())])
+    await clock.advance(10)
+    batch = window.due(box, clock.monotonic())
+    assert len(batch) == 2, "half of the window, so that live data always finds room"
+    await clock.advance(1)  # the way needs a second for them
+    acknowledge(box, window, [m.seq for m in batch])
+    assert window.due(box, clock.monotonic()) == []
+    await clock.advance(2.9)
+    assert window.due(box, clock.monotonic()) == [], "three seconds are the others'"
+    live = put(box, 1)
+    assert [m.seq for m in window.due(box, clock.monotonic())] == live
+    acknowledge(box, window, live)
+    await clock.advance(0.2)
+    assert len(window.due(box, clock.monotonic())) == 2
+    assert window.history_bytes_per_s > 0
+    box.close()
+
+
+async def test_what_is_too_large_for_this_way_waits_and_stops_nobody(tmp_path):
+    _, box, window = box_and_window(tmp_path, most_bytes=512)
+    put(box, 1, size=2000)
+    small = put(box, 1, size=300)
+    assert [m.seq for m in window.due(box, 0)] == small
+    assert box.counters().messages == 2
+    box.close()
+
+
+def message(priority, size=1000):
+    return Queued(1, priority, 1, 0, bytes(size))
+
+
+async def test_a_spent_budget_silences_everything_but_alarms_until_tomorrow():
+    clock = ManualClock(1_764_028_800_000)  # midnight UTC
+    budget = Budget(100_000, clock)
+    assert budget.allows(message(Priority.LIVE), False)
+    assert not budget.allows(message(Priority.LIVE), True), "history waits for what the day does not need"
+    await clock.advance(12 * 3600)
+    assert budget.allows(message(Priority.LIVE), True)
+    budget.spend(89_500)
+    assert not budget.allows(message(Priority.LIVE), False), "a tenth is kept for alarms"
+    assert budget.allows(message(Priority.ALARM), False)
+    budget.spend(50_000)
+    assert budget.allows(message(Priority.ALARM), False), "even when all is spent"
+    assert budget.left == 0
+    kept = Budget(100_000, clock, budget.note())
+    assert kept.spent == budget.spent, "a restart is no new day"
+    await clock.advance(13 * 3600)
+    assert budget.allows(message(Priority.LIVE), False)
+    assert budget.left == 100_000
