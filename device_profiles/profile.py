@@ -109,6 +109,13 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return self.length or SIZES[self.type]
 
 
+class Interlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an actuator must be spared, whoever asks: a relay's contacts, a lamp's driver, a valve's gear."""
+
+    dwell_s: float = 0.0  # the least between two actions
+    most_per_hour: int = 0  # actions; 0 for no bound
+
+
 class WriteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a writable metric is written."""
 
@@ -117,6 +124,8 @@ class WriteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum: float | None = None
     maximum: float | None = None
     safety: str = ""
+    allowed: tuple[float, ...] = ()  # nothing but these, in the class's unit
+    interlock: Interlock = Interlock()
 
 
 class CommandStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +143,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     steps: tuple[CommandStep, ...]
     safety: str
+    interlock: Interlock = Interlock()
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,6 +165,7 @@ class Point(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     address: int
     stride: dict[str, int] = {}
     write: WriteRule | None = None
+    period_s: float | None = None  # no need to read it more often; texts: 600
 
     @property
     def count(self) -> int:
@@ -227,6 +238,7 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: float = 1.0
     gap_s: float = 0.0  # between two requests
     warmup_s: float = 0.0  # after power-up, until values can be trusted
+    turnaround_s: float = 0.005  # from the end of a request to the first byte of its answer
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -142,6 +142,9 @@ def write_of(profile: Profile, metric: str, value: float) -> Write:
     high = wanted.high if rule.maximum is None else rule.maximum
     if not low <= value <= high:
         raise Refused(f"{metric} = {value:g} {wanted.unit} is outside {low:g} to {high:g}")
+    if rule.allowed and value not in rule.allowed:
+        listed = ", ".join(f"{one:g}" for one in rule.allowed)
+        raise Refused(f"{metric} = {value:g} {wanted.unit} is not one of {listed}")
     image: Image = {}
     raw = raw_for(
         point, value, {p.name: float(p.constant or 0) for p in profile.points if p.name}, wanted.unit

@@ -15,6 +15,7 @@ from edge_agent.budget import Budget
 from edge_agent.buffer import Buffer
 from edge_agent.bus import run_bus
 from edge_agent.gather import GapMessage, Gatherer, Shape
+from edge_agent.learned import Learned
 from edge_agent.report import Reporter
 from edge_agent.status import Board
 from edge_agent.upkeep import keep_up
@@ -71,6 +72,7 @@ class _Agent:
             Shape(config.agent, way.CODEC, way.MOST_BYTES), keeper, clock, self._reporter, buffer
         )
         self._buffer = buffer
+        self._learned = Learned(config.outbox.path.with_suffix(".learned.json"))
         self._board = Board(config, clock, metadata.version("yemai"))
         self._uplink = Uplink(config, keeper, clock, budget, self._status, {})
         self._board.knows(keeper, self._gatherer, self._uplink, buffer)
@@ -91,7 +93,10 @@ class _Agent:
         async with asyncio.TaskGroup() as links:
             uplink = links.create_task(self._uplink.run())
             async with asyncio.TaskGroup() as readers:
-                tasks = [readers.create_task(run_bus(bus, self._take, clock)) for bus in config.buses]
+                tasks = [
+                    readers.create_task(run_bus(bus, self._take, clock, self._learned))
+                    for bus in config.buses
+                ]
                 tasks += [
                     readers.create_task(self._gatherer.run()),
                     readers.create_task(keep_up(self._keeper, self._buffer, config.outbox.max_bytes, clock)),

@@ -8,14 +8,19 @@ from typing import Any, cast
 import msgspec
 
 from device_profiles.loading import load_catalogue
+from device_profiles.profile import Profile
 from edge_agent.driver import Device, DriverModule
+from edge_agent.identity import serial_point
 from edge_agent.local import StatusConfig, default_socket
 from edge_agent.report import ReportRule, check_rules
+from edge_agent.schedule import Line, check_fit
 from edge_agent.way import UplinkEntry, Way, look_up
 from telemetry import plugins, topics
 from telemetry.broker import BrokerConfig
 from telemetry.config import convert, load_toml, parse_toml
 from telemetry.errors import ConfigError, Refused, did_you_mean
+
+_SHORTEST_S, _LONGEST_S = 0.05, 86_400
 
 
 class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +39,8 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: int | None = None
     identity: str = ""
     parameters: dict[str, int] = {}
+    period_s: float | None = None  # instead of the bus's
+    periods_s: dict[str, float] = {}  # metric or text → how often it is wanted
 
 
 class BusEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,8 +120,10 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
         module = cast("DriverModule", cast("Any", plugins.load("edge_agent.drivers", entry.driver)))
     except Refused as error:
         raise ConfigError(path, f"{at}.driver", str(error)) from None
-    if not 0.05 <= entry.period_s <= 86_400:
-        raise ConfigError(path, f"{at}.period_s", f"{entry.period_s:g} s is not within 0.05 and 86400")
+    if not _SHORTEST_S <= entry.period_s <= _LONGEST_S:
+        raise ConfigError(
+            path, f"{at}.period_s", f"{entry.period_s:g} s is not within {_SHORTEST_S} and {_LONGEST_S}"
+        )
     link = convert(entry.link, module.Config, file=path, at=f"{at}.link")
     if not entry.devices:
         raise ConfigError(
@@ -130,13 +139,15 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
         here = f"{at}.devices[{index}]"
         _once(path, f"{here}.id", f"device {item.id}", seen)
         device = _device(path, here, item, entry, module.TRANSPORT)
-        key = device.identity or (device.unit, tuple(sorted(item.parameters.items())))
+        key = (device.unit, tuple(sorted(item.parameters.items()))) if device.unit else device.identity
         if key in units and module.TRANSPORT != "serial_frame":
             raise ConfigError(
                 path, here, f"{key} is taken by '{units[key]}'", hint="each device has an address of its own"
             )
         units[key] = item.id
         devices.append(device)
+    if hasattr(link, "baud") and module.TRANSPORT == "modbus":
+        check_fit(path, at, devices, entry.period_s, Line(link.baud, link.format))
     return Bus(entry.id, module, link, entry.period_s, tuple(devices))
 
 
@@ -157,6 +168,14 @@ def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: st
         raise ConfigError(
             path, at, "needs 'identity'", hint="the IMEI or serial number that its datagrams carry"
         )
+    if transport == "modbus" and item.identity and serial_point(profile) is None:
+        raise ConfigError(
+            path,
+            f"{at}.identity",
+            f"'{item.profile}' has no serial number to check it by",
+            hint="leave it out",
+        )
+    _check_periods(path, at, item, profile)
     unit = profile.unit_id if item.unit is None else item.unit
     if transport == "modbus" and (unit is None or not 0 <= unit <= 255):
         raise ConfigError(
@@ -169,7 +188,29 @@ def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: st
         profile = profile.bind(item.parameters)
     except ValueError as error:
         raise ConfigError(path, f"{at}.parameters", str(error)) from None
-    return Device(item.id, profile, unit or 0, bus.timeout_s or profile.timing.timeout_s, item.identity)
+    return Device(
+        item.id, profile, unit or 0, bus.timeout_s or profile.timing.timeout_s, item.identity,
+        item.period_s or 0.0, item.periods_s,
+    )  # fmt: skip
+
+
+def _check_periods(path: Path, at: str, item: DeviceEntry, profile: Profile) -> None:
+    given = {"period_s": item.period_s} if item.period_s is not None else {}
+    given |= {f"periods_s.{name}": period for name, period in item.periods_s.items()}
+    for key, period in given.items():
+        if not _SHORTEST_S <= period <= _LONGEST_S:
+            raise ConfigError(
+                path, f"{at}.{key}", f"{period:g} s is not within {_SHORTEST_S} and {_LONGEST_S}"
+            )
+    known = {value.what for value in profile.values if not value.name}
+    for name in item.periods_s:
+        if name not in known:
+            raise ConfigError(
+                path,
+                f"{at}.periods_s.{name}",
+                f"'{item.profile}' says no such thing",
+                hint=did_you_mean(name, known),
+            )
 
 
 def _once(path: Path, at: str, name: str, seen: dict[str, str]) -> None:

@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import msgspec
 
 from device_profiles.profile import Decoded, Profile
-from telemetry.errors import Malformed, Unavailable
+from telemetry.errors import Malformed, Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
+    from device_profiles.registers import Block, Write
+    from edge_agent.planner import Wire
+
 
 class LinkDown(Unavailable):
     """The port or connection that leads to the devices cannot be opened."""
+
+
+class Exceptional(Refused):
+    """A device answered with an exception; ``code`` as in MODBUS Application Protocol V1.1b3 §7."""
+
+    def __init__(self, what: str, code: int) -> None:
+        self.code = code
+        super().__init__(what)
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -29,7 +40,9 @@ class Device(msgspec.Struct, frozen=True):
     profile: Profile
     unit: int
     timeout_s: float
-    identity: str = ""  # by which it is known in its own frames
+    identity: str = ""  # by which it is known in its own frames, or its serial number
+    period_s: float = 0.0  # 0: the bus's
+    periods_s: dict[str, float] = {}  # metric or text → how often it is wanted
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -54,17 +67,23 @@ class Resource(Protocol):
 
 @runtime_checkable
 class Polled(Resource, Protocol):
-    """A driver whose devices answer when asked."""
+    """A driver whose devices answer when asked, a request at a time.
 
-    async def read(self, device: Device) -> Decoded:
-        """Return what the device says now.
+    Both methods make one exchange on the line and raise :class:`LinkDown`, :class:`Unavailable` (no answer in
+    ``device.timeout_s``), :class:`Exceptional` (answered with an exception) or :class:`Malformed`.
+    """
 
-        Raises :class:`LinkDown`, :class:`Unavailable` (no answer in ``device.timeout_s``),
-        :class:`~telemetry.errors.Refused` (answered with an exception) or :class:`Malformed`.
-        """
+    wire: Wire
+    """What a request costs, for the planner."""
 
-    async def write(self, device: Device, metric: str, value: float) -> None:
-        """Set ``metric``; raises as :meth:`read` does, and Refused where the profile does not allow it."""
+    opened: int
+    """How often the line was opened: another number may mean other devices at its end."""
+
+    async def read(self, device: Device, block: Block) -> list[int]:
+        """Return the registers or bits of ``block``."""
+
+    async def write(self, device: Device, write: Write) -> None:
+        """Write registers or bits."""
 
 
 @runtime_checkable

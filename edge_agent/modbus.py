@@ -1,46 +1,44 @@
-"""Modbus over any transport: what the drivers ``modbus_tcp`` and ``modbus_rtu`` share.
+"""Modbus requests and answers over any line: what the drivers ``modbus_tcp`` and ``modbus_rtu`` share.
 
-pymodbus frames, sends and waits; retries are off because the bus decides about them.  A connection on
-which an answer is overdue is closed, so that a late answer is never taken for the next one's.
+PDUs of MODBUS Application Protocol V1.1b3 §6: 1–4 read, 5, 6, 15 and 16 write.
 """
 
 from __future__ import annotations
 
-import asyncio
+import struct
 from typing import TYPE_CHECKING, Self
 
-from pymodbus.exceptions import ConnectionException, ModbusException, ModbusIOException
-
 from device_profiles.profile import Space
-from device_profiles.registers import Image, blocks, decode, write_of
-from edge_agent.driver import LinkDown
-from telemetry.errors import Malformed, Refused, Unavailable
+from edge_agent.driver import Exceptional
+from telemetry.errors import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-    from pymodbus.client.base import ModbusBaseClient
-    from pymodbus.pdu import ModbusPDU
-
-    from device_profiles.profile import Decoded
+    from device_profiles.registers import Block, Write
     from edge_agent.driver import Device
+    from edge_agent.planner import Wire
+    from edge_agent.wire import Line
 
-# MODBUS Application Protocol V1.1b3 §7
+# §7
 EXCEPTIONS = {
     1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "device failure",
     5: "acknowledge", 6: "device busy", 8: "memory parity error", 10: "gateway path unavailable",
     11: "gateway target failed to respond",
 }  # fmt: skip
+_READS = {Space.COIL: 1, Space.DISCRETE: 2, Space.HOLDING: 3, Space.INPUT: 4}
 
 
 class ModbusMaster:
-    """Reads and writes registers through a client that is connected on first use."""
+    """Reads and writes registers; see :class:`edge_agent.driver.Polled`."""
 
-    def __init__(self, make_client: Callable[[], ModbusBaseClient], where: str) -> None:
-        self._make_client, self._where = make_client, where
-        self._client: ModbusBaseClient | None = None
-        self._beaten: dict[str, float] = {}  # device → when its heartbeat was last sent
+    def __init__(self, line: Line, wire: Wire) -> None:
+        self._line, self.wire = line, wire
+
+    @property
+    def opened(self) -> int:
+        """How often the line was opened."""
+        return self._line.opened
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,99 +46,55 @@ class ModbusMaster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hang_up()
+        await self._line.closed()
 
-    async def read(self, device: Device) -> Decoded:
-        """Read all blocks of the device's profile; see :class:`edge_agent.driver.Polled`."""
-        await self._beat(device)
-        image: Image = {}
-        for number, block in enumerate(blocks(device.profile)):
-            if number and device.profile.timing.gap_s:
-                await asyncio.sleep(device.profile.timing.gap_s)
-            answer = await self._ask(device, _READS[block.space], block.address, block.count)
-            values = answer.bits if block.space.is_bits else answer.registers
-            if len(values) < block.count:
-                raise Malformed(
-                    f"{len(values)} values instead of {block.count} from {block.space} {block.address}"
-                )
-            image.update(((block.space, block.address + i), int(values[i])) for i in range(block.count))
-        return decode(device.profile, image)
-
-    async def write(self, device: Device, metric: str, value: float) -> None:
-        """Set one metric; see :class:`edge_agent.driver.Polled`."""
-        write = write_of(device.profile, metric, value)
-        single = write.function_code in (5, 6)
-        payload = (
-            bool(write.words[0])
-            if write.function_code == 5
-            else write.words[0]
-            if single
-            else list(write.words)
-        )
-        await self._ask(device, _WRITES[write.function_code], write.address, payload)
-
-    async def _beat(self, device: Device) -> None:
-        """Send the heartbeat that the device wants, when it is due."""
-        beat, now = device.profile.heartbeat, asyncio.get_running_loop().time()
-        if beat is not None and now - self._beaten.get(device.id, -beat.every_s) >= beat.every_s * 0.8:
-            payload = beat.value if beat.function_code == 6 else [beat.value]
-            await self._ask(device, _WRITES[beat.function_code], beat.address, payload)
-            self._beaten[device.id] = now
-
-    async def _ask(self, device: Device, method: str, address: int, argument: object) -> ModbusPDU:
-        client = await self._connected(device.timeout_s)
-        ask = getattr(client, method)
-        keyword = {"count": argument} if method.startswith("read") else {}
-        positional = () if keyword else (argument,)
-        answer: ModbusPDU
-        try:
-            async with asyncio.timeout(device.timeout_s):
-                answer = await ask(address, *positional, device_id=device.unit, **keyword)
-        except (TimeoutError, ModbusIOException):
-            self._hang_up()
-            raise Unavailable(f"unit {device.unit} did not answer in {device.timeout_s:g} s") from None
-        except (ConnectionException, OSError) as error:
-            self._hang_up()
-            raise LinkDown(f"{self._where}: {error}") from None
-        except ModbusException as error:
-            self._hang_up()
-            raise Malformed(f"unit {device.unit}: {error}") from None
-        except asyncio.CancelledError:
-            self._hang_up()
-            raise
-        if answer.isError():
-            code = getattr(answer, "exception_code", 0)
-            raise Refused(
-                f"unit {device.unit}, {method} {address}: exception {code}, {EXCEPTIONS.get(code, 'unknown')}"
+    async def read(self, device: Device, block: Block) -> list[int]:
+        """Return the registers or bits of one block."""
+        function = _READS[block.space]
+        data = await self._ask(device, struct.pack(">BHH", function, block.address, block.count))
+        size = (block.count + 7) // 8 if block.space.is_bits else 2 * block.count
+        if data[0] != size or len(data) != size + 1:
+            raise Malformed(
+                f"{len(data) - 1} bytes instead of {size} from {block.space} {block.address}", data
             )
-        return answer
+        if block.space.is_bits:
+            return [data[1 + place // 8] >> place % 8 & 1 for place in range(block.count)]
+        return list(struct.unpack(f">{block.count}H", data[1:]))
 
-    async def _connected(self, within_s: float) -> ModbusBaseClient:
-        if self._client is not None and self._client.connected:
-            return self._client
-        self._hang_up()
-        client = self._client = self._make_client()
-        try:
-            async with asyncio.timeout(max(within_s, 1.0)):
-                connected = await client.connect()
-        except (TimeoutError, OSError) as error:
-            self._hang_up()
-            raise LinkDown(f"{self._where}: {error or 'no connection in time'}") from None
-        if not connected:
-            self._hang_up()
-            raise LinkDown(f"{self._where}: cannot be opened")
-        return client
+    async def write(self, device: Device, write: Write) -> None:
+        """Write registers or bits in one request; the answer repeats what was written."""
+        sent = _write_pdu(write)
+        echoed = await self._ask(device, sent)
+        if echoed != sent[1:5]:
+            raise Malformed(f"unit {device.unit} answered for another write", echoed)
 
-    def _hang_up(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+    async def _ask(self, device: Device, pdu: bytes) -> bytes:
+        answer = await self._line.ask(device.unit, pdu, device.timeout_s)
+        if answer[0] == pdu[0]:
+            return answer[1:]
+        if answer[0] != pdu[0] | 0x80 or len(answer) < 2:
+            raise Malformed(f"unit {device.unit} answered function {answer[0]} to {pdu[0]}", answer)
+        address = int.from_bytes(pdu[1:3], "big")
+        raise Exceptional(
+            f"unit {device.unit}, function {pdu[0]} at {address}: exception {answer[1]},"
+            f" {EXCEPTIONS.get(answer[1], 'unknown')}",
+            answer[1],
+        )
 
 
-_READS = {
-    Space.COIL: "read_coils",
-    Space.DISCRETE: "read_discrete_inputs",
-    Space.INPUT: "read_input_registers",
-    Space.HOLDING: "read_holding_registers",
-}
-_WRITES = {5: "write_coil", 6: "write_register", 15: "write_coils", 16: "write_registers"}
+def _write_pdu(write: Write) -> bytes:
+    head = struct.pack(">BH", write.function_code, write.address)
+    if write.function_code == 5:
+        return head + (b"\xff\x00" if write.words == (1,) else struct.pack(">H", _coil(write.words[0])))
+    if write.function_code == 6:
+        return head + struct.pack(">H", write.words[0])
+    if write.function_code == 15:
+        packed = sum(bit << place for place, bit in enumerate(write.words))
+        size = (len(write.words) + 7) // 8
+        return head + struct.pack(">HB", len(write.words), size) + packed.to_bytes(size, "little")
+    return head + struct.pack(f">HB{len(write.words)}H", len(write.words), 2 * len(write.words), *write.words)
+
+
+def _coil(word: int) -> int:
+    """Return the word of a function-5 request: some relays take more than on and off (a pulse's length)."""
+    return word if word > 1 else 0

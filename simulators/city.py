@@ -43,6 +43,8 @@ class Thing:
             for address in range(block.address, block.address + block.count)
         )
         """What a request may span: the used registers and the small holes between them, which read 0."""
+        self.attributes: dict[str, str] = {}
+        """Texts that it says instead of the profile's constants."""
         self.frame = b""
         self._orders = {step.address for command in self.profile.commands.values() for step in command.steps}
         if self.profile.heartbeat is not None:
@@ -64,7 +66,7 @@ class Thing:
             values[metric] = None if base is None else self._stage.overlay(self.id, metric, base, now_ms)
         self.alert = tuple(values[name] for name in self._states)
         if self.profile.transport == "modbus":
-            image = registers.encode(self.profile, values)
+            image = registers.encode(self.profile, values, self.attributes)
             if image != self.image:
                 self.image = image
                 self._remember(registers.decode(self.profile, image), now_ms)

@@ -12,6 +12,7 @@ import tty
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import ModbusIOException, NoSuchIdException
 from pymodbus.framer import FramerRTU
@@ -22,7 +23,7 @@ from pymodbus.simulator import SimData, SimDevice
 from device_profiles.profile import Space
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from simulators.city import Thing
@@ -30,15 +31,32 @@ if TYPE_CHECKING:
 
 _SPACES = {1: Space.COIL, 5: Space.COIL, 15: Space.COIL, 2: Space.DISCRETE, 4: Space.INPUT,
            3: Space.HOLDING, 6: Space.HOLDING, 16: Space.HOLDING}  # fmt: skip
-_TURNAROUND_S = 0.004  # what a small controller takes to answer
-_BITS_PER_BYTE = 11
+_TURNAROUND_S = 0.005  # what a small controller takes to answer
+_GAP_CHARS = 3.5  # silence that ends a frame, MODBUS over Serial Line V1.02 §2.5.1
+_GAP_S = 0.00175  # above 19,200 baud
+_COARSE_S = 0.001  # what the event loop's timers are off by
+_LONGEST = 512
+
+
+class Faults(msgspec.Struct):
+    """What is wrong with one device on a bus; may be changed while it is served."""
+
+    dead: bool = False
+    slow_s: float = 0.0  # later than it should answer
+    holes: frozenset[tuple[Space, int]] = frozenset()  # addresses that no request may touch
+    longest: int | None = None  # registers in one request
+
+
+_WELL = Faults()
 
 
 class Units:
     """The devices of one bus, in the form that pymodbus's requests ask of."""
 
-    def __init__(self, things: Sequence[Thing], clock: Clock) -> None:
-        self._clock = clock
+    def __init__(
+        self, things: Sequence[Thing], clock: Clock, faults: Mapping[str, Faults] | None = None
+    ) -> None:
+        self._clock, self._faults = clock, faults or {}
         self._units: dict[int, list[Thing]] = {}
         for thing in things:
             self._units.setdefault(thing.unit, []).append(thing)
@@ -53,6 +71,11 @@ class Units:
         if isinstance(things, ExcCodes):
             return things
         space, values = _SPACES[function], list[int]()
+        for fault in (self._faults[thing.id] for thing in things if thing.id in self._faults):
+            if fault.longest is not None and count > fault.longest:
+                return ExcCodes.ILLEGAL_VALUE
+            if any((space, place) in fault.holes for place in range(address, address + count)):
+                return ExcCodes.ILLEGAL_ADDRESS
         held = {key: word for thing in things for key, word in thing.image.items()}
         for place in range(address, address + count):
             word = held.get((space, place))
@@ -72,10 +95,18 @@ class Units:
         done = [thing.write(_SPACES[function], address, words, self._clock.now_ms()) for thing in things]
         return None if any(done) else ExcCodes.ILLEGAL_ADDRESS
 
+    def slowness(self, unit: int) -> float:
+        """Return by how many seconds a unit is late."""
+        return max((self._faults.get(t.id, _WELL).slow_s for t in self._units.get(unit, ())), default=0.0)
+
     def _answering(self, unit: int) -> list[Thing] | ExcCodes:
         now = self._clock.now_ms()
         states = {thing.id: thing.state(now) for thing in self._units.get(unit, ())}
-        things = [thing for thing in self._units.get(unit, ()) if states[thing.id] != "offline"]
+        things = [
+            thing
+            for thing in self._units.get(unit, ())
+            if states[thing.id] != "offline" and not self._faults.get(thing.id, _WELL).dead
+        ]
         if not things:
             raise NoSuchIdException
         return ExcCodes.DEVICE_FAILURE if "refuse" in states.values() else things
@@ -89,9 +120,11 @@ class _TcpServer(ModbusTcpServer):
 
 
 @asynccontextmanager
-async def serve_tcp(things: Sequence[Thing], port: int, clock: Clock) -> AsyncIterator[None]:
+async def serve_tcp(
+    things: Sequence[Thing], port: int, clock: Clock, faults: Mapping[str, Faults] | None = None
+) -> AsyncIterator[None]:
     """Serve the units on 127.0.0.1:``port`` while the block lasts."""
-    server = _TcpServer(Units(things, clock), port)
+    server = _TcpServer(Units(things, clock, faults), port)
     await server.serve_forever(background=True)
     try:
         yield
@@ -137,24 +170,76 @@ class Pty:
         os.close(self._slave)
 
 
-async def serve_rtu(things: Sequence[Thing], link: Path, baud: int, clock: Clock) -> None:
+async def serve_rtu(
+    things: Sequence[Thing], link: Path, baud: int, clock: Clock, faults: Mapping[str, Faults] | None = None
+) -> None:
     """Answer requests on a serial line named ``link``, until cancelled."""
-    units, framer, line = Units(things, clock), FramerRTU(DecodePDU(True)), Pty(link)
-    buffer = b""
+    bus, line = RtuBus(Units(things, clock, faults), baud), Pty(link)
     try:
         while True:
-            buffer = (buffer + await line.read())[-512:]
-            request, buffer = _take(framer, buffer)
-            if request is None:
-                continue
-            answer = await _answer(request, units)
-            if answer is None:
-                continue
-            frame = framer.buildFrame(answer)
-            await clock.sleep(_TURNAROUND_S + (len(frame) + 8) * _BITS_PER_BYTE / baud)
-            line.write(frame)
+            await bus.take(await line.read(), line.write)
     finally:
         line.close()
+
+
+@asynccontextmanager
+async def serve_rtu_tcp(
+    things: Sequence[Thing], port: int, baud: int, clock: Clock, faults: Mapping[str, Faults] | None = None
+) -> AsyncIterator[None]:
+    """Serve a line behind a serial server, which passes RTU frames through TCP as they are."""
+    units = Units(things, clock, faults)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        bus = RtuBus(units, baud)
+        try:
+            while data := await reader.read(_LONGEST):
+                await bus.take(data, writer.write)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+class RtuBus:
+    """Takes requests off a line and answers as late as a real line and device would."""
+
+    def __init__(self, units: Units, baud: int) -> None:
+        self._units, self._framer = units, FramerRTU(DecodePDU(True))
+        self._byte_s = 10 / baud  # 8N1
+        self._gap_s = _GAP_S if baud > 19_200 else _GAP_CHARS * self._byte_s
+        self._buffer = b""
+        self.wire_s = 0.0
+        """How long the line was busy or had to be silent so far: what no master can be faster than."""
+
+    async def take(self, data: bytes, send: Callable[[bytes], None]) -> None:
+        """Take bytes as they arrive; a pseudo-terminal brings them at once, the line would not."""
+        loop = asyncio.get_running_loop()
+        arrived = loop.time()
+        before = len(self._buffer)
+        self._buffer = (self._buffer + data)[-_LONGEST:]
+        request, self._buffer = _take(self._framer, self._buffer)
+        if request is None:
+            return
+        answer = await _answer(request, self._units)
+        asked_s = (before + len(data) - len(self._buffer)) * self._byte_s
+        if answer is None:
+            self.wire_s += asked_s + self._gap_s
+            return
+        frame = self._framer.buildFrame(answer)
+        taken_s = asked_s + max(_TURNAROUND_S, self._gap_s) + len(frame) * self._byte_s
+        self.wire_s += taken_s + self._gap_s
+        if late_s := self._units.slowness(request.dev_id):
+            loop.call_later(taken_s + late_s, send, frame)  # others may speak in the meantime
+            return
+        while (left := arrived + taken_s - loop.time()) > 0:
+            await asyncio.sleep(left - _COARSE_S if left > _COARSE_S else 0)
+        send(frame)
 
 
 def _take(framer: FramerRTU, buffer: bytes) -> tuple[ModbusPDU | None, bytes]:

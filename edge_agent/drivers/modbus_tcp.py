@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from pymodbus.client import AsyncModbusTcpClient
 
 from edge_agent.modbus import ModbusMaster
+from edge_agent.planner import Wire
+from edge_agent.wire import Line, Mbap, open_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +30,5 @@ class Driver(ModbusMaster):
 
     def __init__(self, config: Config, devices: Sequence[Device]) -> None:
         del devices  # told with each request
-        super().__init__(
-            lambda: AsyncModbusTcpClient(
-                config.host, port=config.port, retries=0, reconnect_delay=0, timeout=30
-            ),
-            f"{config.host}:{config.port}",
-        )
+        where = f"{config.host}:{config.port}"
+        super().__init__(Line(lambda: open_tcp(config.host, config.port), Mbap(), 0.0, where), Wire.tcp())

@@ -10,9 +10,11 @@ import tty
 import pytest
 
 from device_profiles.loading import load_catalogue
+from device_profiles.profile import Space
+from device_profiles.registers import Block
 from edge_agent.driver import Device, LinkDown, Listening, Polled
 from telemetry import plugins
-from telemetry.errors import Malformed, Refused, Unavailable
+from telemetry.errors import Malformed, Unavailable
 
 NAMES = plugins.names("edge_agent.drivers")
 PROFILES = {
@@ -20,6 +22,7 @@ PROFILES = {
     "serial_frame": "plantower_pms5003",
     "nbiot_udp": "milesight_em400_udl_nb",
 }
+BLOCK = Block(Space.HOLDING, 0, 1)
 
 
 def made(name, link):
@@ -41,7 +44,7 @@ def nowhere(name):
 
 async def ask(driver, device):
     if isinstance(driver, Polled):
-        return await driver.read(device)
+        return await driver.read(device, BLOCK)
     assert isinstance(driver, Listening)
     async with contextlib.aclosing(driver.listen()) as heard:
         async for item in heard:
@@ -107,7 +110,7 @@ async def test_silence_is_unavailable_within_the_time_out(name):
     driver, device = made(name, link)
     async with driver, asyncio.timeout(3):
         with pytest.raises(Unavailable, match=r"did not answer in 0\.3 s"):
-            await driver.read(device)
+            await driver.read(device, BLOCK)
     for writer in writers:
         writer.close()
     server.close()
@@ -157,11 +160,3 @@ async def test_garbage_is_malformed_and_what_follows_is_heard(name):
     else:
         for fd in far:
             os.close(fd)
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("modbus")])
-async def test_what_the_profile_does_not_allow_is_refused_before_it_is_sent(name):
-    driver, device = made(name, nowhere(name))
-    async with driver:
-        with pytest.raises(Refused, match="cannot set 'sound_level'"):
-            await driver.write(device, "sound_level", 1)

@@ -12,8 +12,11 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
 
 from device_profiles.loading import load_catalogue
+from edge_agent.bus import run_bus
+from edge_agent.config import Bus
 from edge_agent.driver import Device
 from edge_agent.drivers import modbus_tcp
+from telemetry.clock import SystemClock
 
 BUS = """
 [[buses]]
@@ -135,8 +138,13 @@ async def test_a_device_that_wants_a_heartbeat_gets_it():
     server = ModbusTcpServer(SimDevice(50, blocks, action=note), address=("127.0.0.1", port))
     await server.serve_forever(background=True)
     charger = Device("chg", load_catalogue()["mennekes_amtron_compact"], 50, 2.0)
-    async with modbus_tcp.Driver(modbus_tcp.Config("127.0.0.1", port), [charger]) as driver:
-        await driver.read(charger)
-        await driver.read(charger)
+    link = modbus_tcp.Config("127.0.0.1", port)
+    heard = []
+    bus = asyncio.ensure_future(
+        run_bus(Bus("b", modbus_tcp, link, 0.1, (charger,)), heard.append, SystemClock())
+    )
+    await wait_until(lambda: len(heard) >= 5)
+    bus.cancel()
+    await asyncio.gather(bus, return_exceptions=True)
     await server.shutdown()
     assert written == [(3328, [21930])], "once in five seconds, not with every read"
