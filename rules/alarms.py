@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,15 +10,20 @@ import msgspec
 import numpy as np
 
 from rules.state import Alarm, RuleState
+from rules.whens import Varied
 from telemetry.readings import DeviceId, MetricName
 from telemetry.severity import Severity
-from telemetry.transitions import Change, RuleId, Transition, alarm_id, transition_id
+from telemetry.transitions import Change, Guidance, RuleId, Transition, alarm_id, transition_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rules.conditions import Condition, Seen
     from rules.pack import Rule
+
+
+SHADOW = "shadow/"
+"""Before the id of a rule whose pack is a shadow."""
 
 
 class Moment(NamedTuple):
@@ -36,9 +42,16 @@ class Teller:
 
     rule: Rule
     device_class: str
+    metric: str
     unit: str
     condition: Condition | None  # None for no_data
+    shadow: bool = False
     retrospective: bool = False
+
+    @property
+    def key(self) -> str:
+        """Under which the rule's memory is kept and its alarms are known: a shadow has its own."""
+        return f"{SHADOW}{self.rule.id}" if self.shadow else self.rule.id
 
     def sweep(
         self, memory: RuleState, seen: Seen, names: Callable[[int], str], now_ms: int
@@ -46,12 +59,12 @@ class Teller:
         """Judge one sample of each device; ``names`` tells the device of the nth."""
         if self.condition is None or not len(seen.places):
             return []
-        memory.put("judged", seen.places, seen.times)
         level = self.condition.judge(memory, seen)
         found = []
         for n in np.flatnonzero(level != seen.standing).tolist():
             place, time, value = int(seen.places[n]), int(seen.times[n]), float(seen.values[n])
-            found.append(self.change(memory, Moment(place, names(n), time, value, now_ms), int(level[n])))
+            at = Moment(place, names(n), time, None if math.isnan(value) else value, now_ms)
+            found.append(self.change(memory, at, int(level[n])))
         return found
 
     def change(self, memory: RuleState, at: Moment, level: int) -> Transition:
@@ -72,14 +85,14 @@ class Teller:
             time=self._since(memory, at, severity) if worse else at.time,
             judged=at.now_ms,
             value=at.value,
-            limit=self._limit(severity),
+            limit=self._limit(memory, at.place, severity),
         )
         memory.stand(at.place, Alarm(alarm.began, alarm.ordinal + 1, told))
         return told
 
     def begin(self, memory: RuleState, at: Moment, severity: Severity, began: int) -> Transition:
         """Tell that an alarm began at ``began`` (UTC ms)."""
-        alarm = alarm_id(at.device, self.rule.id, began)
+        alarm = alarm_id(at.device, self.key, began)
         told = Transition(
             id=transition_id(alarm, 0),
             alarm=alarm,
@@ -87,16 +100,19 @@ class Teller:
             device=DeviceId(at.device),
             device_class=self.device_class,
             rule=RuleId(self.rule.id),
-            metric=MetricName(self.rule.metric),
+            metric=MetricName(self.metric),
             severity=severity,
             category=self.rule.category,
             title=self.rule.title,
             time=began,
             judged=at.now_ms,
             value=at.value,
-            limit=self._limit(severity),
+            limit=self._limit(memory, at.place, severity),
             unit=self.unit,
             retrospective=self.retrospective,
+            shadow=self.shadow,
+            guidance=_guidance(self.rule),
+            labels=self.rule.labels,
         )
         memory.stand(at.place, Alarm(began, 0, told))
         return told
@@ -106,8 +122,17 @@ class Teller:
             return at.time
         return self.condition.came_true(memory, at.place, at.time, severity)
 
-    def _limit(self, severity: Severity) -> float | None:
-        return None if self.condition is None else self.condition.limit(severity)
+    def _limit(self, memory: RuleState, place: int, severity: Severity) -> float | None:
+        if self.condition is None:
+            return None
+        condition = self.condition.at(memory, place) if isinstance(self.condition, Varied) else self.condition
+        return condition.limit(severity)
+
+
+def _guidance(rule: Rule) -> Guidance | None:
+    if not (rule.cause or rule.consequence or rule.advice):
+        return None
+    return Guidance(rule.cause, rule.consequence, rule.advice)
 
 
 def end(memory: RuleState, at: Moment, alarm: Alarm) -> Transition:

@@ -12,6 +12,8 @@ import numpy as np
 
 from rules.alarms import Moment, Teller
 from rules.bank import Bank, level_of
+from rules.batch import in_rounds
+from rules.conditions import Seen
 from rules.evidence import Words
 from telemetry.severity import Severity
 
@@ -21,40 +23,52 @@ if TYPE_CHECKING:
     from device_profiles.vocabulary import DeviceClass
     from rules.bank import Calendar, Verdict
     from rules.batch import Batch
-    from rules.conditions import Seen
     from rules.pack import Rule
     from rules.state import ClassState, RuleState
+    from rules.world import World
     from telemetry.transitions import Transition
 
 
 class Oddity:
     """One ``anomaly`` rule."""
 
-    def __init__(self, rule: Rule, device_class: DeviceClass, calendar: Calendar | None = None) -> None:
+    def __init__(
+        self, rule: Rule, device_class: DeviceClass, calendar: Calendar | None = None, *, shadow: bool = False
+    ) -> None:
         if rule.anomaly is None:
             raise ValueError(rule.id)
         metric = device_class.metrics[rule.metric]
-        self._id, self._column = rule.id, list(device_class.metrics).index(rule.metric)
+        self._column = list(device_class.metrics).index(rule.metric)
         self._severity, self._budget = Severity.parse(rule.anomaly.severity), rule.anomaly.budget_per_day
         self._bank = Bank(rule.anomaly.detectors, calendar)
         self._basis = f"{rule.metric} {self._bank.basis}"
         self._words = Words(metric.label, metric.unit)
-        self._teller = Teller(rule, device_class.name, metric.unit, None)
+        self._teller = Teller(rule, device_class.name, rule.metric, metric.unit, None, shadow)
+        self.key = self._teller.key
 
-    def evaluate(self, part: ClassState, batch: Batch, now_ms: int) -> list[Transition]:
+    @property
+    def metrics_asked(self) -> tuple[tuple[str, str], ...]:
+        """Class and metric of what it asks of other devices: nothing."""
+        return ()
+
+    def evaluate(self, part: ClassState, batch: Batch, world: World, now_ms: int) -> list[Transition]:  # noqa: ARG002 - as a judge
         """Judge all rows of a frame, round by round."""
-        memory = part.rule(self._id, self._basis, self._bank.columns)
-        batch = batch.of_metric(self._column)
+        memory = part.rule(self.key, self._basis, self._bank.columns)
+        column = batch.column(self._column)
         budget = level_of(self._budget, len(part.devices), len(self._bank.names))
         found: list[Transition] = []
-        for rows in batch.rounds:
-            before = memory.take("judged", batch.places[rows])
-            fresh = rows[batch.known[rows] & (batch.time[rows] > before)]
+        rows = batch.order[column.known[batch.order]]
+        for part_rows in in_rounds(rows, batch.frame.index[rows]):
+            fresh = part_rows[batch.times[part_rows] > memory.take("judged", batch.places[part_rows])]
             if not len(fresh):
                 continue
-            seen, names = batch.seen(memory, fresh[np.argsort(batch.places[fresh], kind="stable")])
-            memory.put("judged", seen.places, seen.times)
-            found += self._tell(memory, seen, names, self._bank.sweep(memory, seen, budget), now_ms)
+            fresh = fresh[np.argsort(batch.places[fresh], kind="stable")]
+            places, times = batch.places[fresh], batch.times[fresh]
+            before, standing = memory.take("judged", places), memory.take("level", places)
+            seen = Seen(places, column.values[fresh], times, before, standing)
+            memory.put("judged", places, times)
+            verdict = self._bank.sweep(memory, seen, budget)
+            found += self._tell(memory, seen, batch.namer(fresh), verdict, now_ms)
         return found
 
     def _tell(

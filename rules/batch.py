@@ -2,63 +2,84 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rules.conditions import Seen
-from telemetry.quality import UNCERTAIN_FROM
+from telemetry.quality import ABSENT, UNCERTAIN_FROM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from rules.frame import Frame
-    from rules.state import RuleState
 
 
-@dataclass(frozen=True)
+class MetricColumn(NamedTuple):
+    """One metric of the n rows of a frame."""
+
+    values: NDArray[np.float64]  # NaN where it is unknown
+    spoken: NDArray[np.bool_]  # the row speaks of it, well or badly
+    is_spoken: bool  # every row does
+    known: NDArray[np.bool_]
+
+
 class Batch:
-    """The n rows of a frame, with the place of each row's device in the state, for one metric at a time."""
+    """The n rows of a frame, with the place of each row's device in the state."""
 
-    frame: Frame
-    places: NDArray[np.intp]  # (n,)
-    rounds: Sequence[NDArray[np.intp]]  # rows, no device twice in one round, each device's in time order
-    values: NDArray[np.float64]  # (n,), of the metric
-    known: NDArray[np.bool_]  # (n,), good and with a value
+    def __init__(self, frame: Frame, places: NDArray[np.intp]) -> None:
+        """``places`` (devices,) tells where each of the frame's devices is in the state."""
+        self.frame, self.device_places, self.places = frame, places, places[frame.index]
+        self.is_single = len(frame.devices) == len(frame)  # no device twice
+        self._columns: dict[int, MetricColumn] = {}
+        self._order: NDArray[np.intp] | None = None
 
-    @classmethod
-    def of(cls, frame: Frame, places: NDArray[np.intp]) -> Batch:
-        """Prepare a frame; ``places`` (devices,) tells where each of its devices is in the state."""
-        nothing = np.zeros(0)
-        return cls(frame, places[frame.index], frame.rounds(), nothing, nothing.astype(bool))
+    def __len__(self) -> int:
+        return len(self.frame)
 
     @property
-    def time(self) -> NDArray[np.int64]:
+    def times(self) -> NDArray[np.int64]:
         """UTC ms of each row."""
         return self.frame.time
 
-    def of_metric(self, column: int) -> Batch:
-        """Turn to the metric of a column."""
-        values = np.ascontiguousarray(self.frame.values[:, column])
-        known = (self.frame.quality[:, column] < UNCERTAIN_FROM) & np.isfinite(values)
-        return dataclasses.replace(self, values=values, known=known)
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """The rows by device, each device's in time order; equal times in the order they came."""
+        if self._order is None:
+            single = np.arange(len(self))
+            self._order = single if self.is_single else np.lexsort((self.frame.time, self.frame.index))
+        return self._order
 
-    def only(self, rows: NDArray[np.bool_]) -> Batch:
-        """Leave out of the rounds what is not in ``rows``."""
-        rounds = [kept for part in self.rounds if len(kept := part[rows[part]])]
-        return dataclasses.replace(self, rounds=rounds)
+    def moved(self, places: NDArray[np.intp]) -> Batch:
+        """Return the same rows with other places, shape (n,)."""
+        found = copy.copy(self)
+        found.places = places
+        return found
 
-    def at(self, places: NDArray[np.intp]) -> Batch:
-        """Find the devices at other places."""
-        return dataclasses.replace(self, places=places)
+    def column(self, place: int) -> MetricColumn:
+        """Return the metric of a column of the class."""
+        found = self._columns.get(place)
+        if found is None:
+            values, quality = self.frame.values[:, place], self.frame.quality[:, place]
+            known = (quality < UNCERTAIN_FROM) & np.isfinite(values)
+            spoken = quality != ABSENT
+            found = MetricColumn(np.where(known, values, np.nan), spoken, bool(spoken.all()), known)
+            self._columns[place] = found
+        return found
 
-    def seen(self, memory: RuleState, rows: NDArray[np.intp]) -> tuple[Seen, Callable[[int], str]]:
-        """Return the samples in ``rows``, no device twice, and how to name the nth one's device."""
-        places = self.places[rows]
-        before, standing = memory.take("judged", places), memory.take("level", places)
-        seen = Seen(places, self.values[rows], self.time[rows], before, standing)
-        return seen, lambda n: self.frame.devices[self.frame.index[rows[n]]]
+    def namer(self, rows: NDArray[np.intp]) -> Callable[[int], str]:
+        """Return what names the device of the nth of ``rows``."""
+        return lambda n: self.frame.devices[self.frame.index[rows[n]]]
+
+
+def in_rounds(rows: NDArray[np.intp], device: NDArray[np.integer[Any]]) -> list[NDArray[np.intp]]:
+    """Split ``rows``, of which the nth is of ``device[n]`` and which are sorted by it, so that none comes twice."""
+    if not len(rows):
+        return []
+    begins = np.where(np.diff(device, prepend=-1) != 0, np.arange(len(rows)), 0)
+    nth = np.arange(len(rows)) - np.maximum.accumulate(begins)
+    if not nth.any():
+        return [rows]
+    return np.split(rows[np.argsort(nth, kind="stable")], np.cumsum(np.bincount(nth))[:-1])

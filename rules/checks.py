@@ -12,36 +12,142 @@ from telemetry.severity import Severity
 from telemetry.transitions import Category
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from device_profiles.vocabulary import DeviceClass, Metric
-    from rules.pack import Rule
+    from rules.pack import PackTest, Rule
 
 _COLOURS = tuple(severity.name.lower() for severity in Severity)
-_CHOICES = "above, at_least, below, at_most, equals, stuck, no_data, anomaly"
+_CHOICES = "above, at_least, below, at_most, equals, when, stuck, no_data, anomaly"
+_MOST_SAMPLES = 60
 
 
 def check_rule(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
-    """Raise :class:`ConfigError` where ``rule``, found in ``path`` at ``at``, makes no sense for its class."""
+    """Raise :class:`ConfigError` where ``rule``, found in ``path`` at ``at``, makes no sense for its class.
+
+    Whether its texts do is :mod:`rules.compiled`'s to say.
+    """
     if not rule.id.startswith(f"{device_class.name}."):
         hint = f"begin it with '{device_class.name}.'"
         raise ConfigError(path, f"{at}.id", f"'{rule.id}' does not name its class", hint=hint)
     if len(rule.conditions) != 1:
         given = " and ".join(rule.conditions) or "none"
         raise ConfigError(path, at, f"one condition is needed, {given} given", hint=f"give one of {_CHOICES}")
-    if not rule.way:
+    if not rule.way and not rule.when:
         _check_without_limits(path, at, rule)
+    _check_when(path, at, rule)
+    _check_lasting(path, at, rule)
     for colour in getattr(rule, rule.way) if rule.way else ():
-        if colour not in _COLOURS:
-            where = f"{at}.{rule.way}.{colour}"
-            raise ConfigError(path, where, "no such severity", hint=did_you_mean(colour, _COLOURS))
-    if rule.no_data is not None:
-        if rule.metric:
+        _check_colour(path, f"{at}.{rule.way}.{colour}", colour)
+    if rule.value and rule.metric:
+        raise ConfigError(path, f"{at}.metric", "is given beside 'value'", hint="remove one of them")
+    if rule.metric or not (rule.when or rule.no_data or rule.value):
+        _check_metric(path, at, rule, device_class)
+    elif rule.unit is not None and not rule.value:
+        raise ConfigError(
+            path, f"{at}.unit", "has no meaning without 'metric' or 'value'", hint="remove 'unit'"
+        )
+    _check_overrides(path, at, rule, device_class)
+
+
+def check_test(
+    path: Path, at: str, test: PackTest, device_class: DeviceClass, classes: Mapping[str, DeviceClass]
+) -> None:
+    """Raise :class:`ConfigError` where a test tells of metrics that are not there."""
+    for n, (_, told) in enumerate(test.series):
+        for name in told if isinstance(told, dict) else ():
+            other, _, metric = name.rpartition(".")
+            known = classes.get(other) if other else device_class
+            if known is None:
+                raise ConfigError(
+                    path, f"{at}.series[{n}]", f"no class '{other}'", hint=did_you_mean(other, classes)
+                )
+            if metric not in known.metrics:
+                hint = did_you_mean(metric, known.metrics)
+                problem = f"class '{known.name}' has no metric '{metric}'"
+                raise ConfigError(path, f"{at}.series[{n}]", problem, hint=hint)
+
+
+def _check_colour(path: Path, at: str, colour: str) -> None:
+    if colour not in _COLOURS:
+        raise ConfigError(path, at, "no such severity", hint=did_you_mean(colour, _COLOURS))
+
+
+def _check_when(path: Path, at: str, rule: Rule) -> None:
+    if rule.when:
+        if isinstance(rule.when, dict):
+            for colour in rule.when:
+                _check_colour(path, f"{at}.when.{colour}", colour)
+            if rule.severity:
+                raise ConfigError(
+                    path, f"{at}.severity", "is given beside the colours of 'when'", hint="remove it"
+                )
+        elif not rule.severity:
             raise ConfigError(
-                path, f"{at}.metric", "no_data is about the whole device", hint="remove 'metric'"
+                path, f"{at}.severity", "is needed", hint="how bad is it: blue, yellow, orange or red?"
             )
+        if rule.clear is not None:
+            hint = "write 'clear_when: …'"
+            raise ConfigError(path, f"{at}.clear", "has no meaning with when", hint=hint)
         return
-    _check_metric(path, at, rule, device_class)
+    for key in ("severity", "clear_when"):
+        if getattr(rule, key):
+            raise ConfigError(path, f"{at}.{key}", "has no meaning without when", hint=f"remove '{key}'")
+
+
+def _check_lasting(path: Path, at: str, rule: Rule) -> None:
+    if rule.n_of_m is not None:
+        n, m = rule.n_of_m
+        if not 1 <= n <= m <= _MOST_SAMPLES or m == 1:
+            problem, hint = (
+                f"[{n}, {m}] is no '{n} of the last {m}'",
+                f"write [n, m] with n ≤ m ≤ {_MOST_SAMPLES}",
+            )
+            raise ConfigError(path, f"{at}.n_of_m", problem, hint=hint)
+        if rule.for_s or rule.stuck or rule.no_data:
+            raise ConfigError(path, f"{at}.n_of_m", "has no meaning with a duration", hint="give one of them")
+    if rule.gap_s is not None and not rule.for_s and rule.stuck is None:
+        raise ConfigError(path, f"{at}.gap_s", "has no meaning without for_s or stuck", hint="remove 'gap_s'")
+    if rule.schedule is not None:
+        if rule.no_data:
+            raise ConfigError(path, f"{at}.schedule", "has no meaning with no_data", hint="remove 'schedule'")
+        try:
+            rule.schedule.span()
+        except ValueError:
+            problem = f"'{rule.schedule.hours}' is no span of a day"
+            hint = "write it like '22:00-06:00'"
+            raise ConfigError(path, f"{at}.schedule.hours", problem, hint=hint) from None
+
+
+def _check_overrides(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
+    seen: set[str] = set()
+    for n, override in enumerate(rule.overrides):
+        where = f"{at}.overrides[{n}]"
+        if bool(override.device) == bool(override.site):
+            raise ConfigError(path, where, "is for nobody", hint="give 'device' or 'site', one of them")
+        who = f"device '{override.device}'" if override.device else f"site '{override.site}'"
+        if who in seen:
+            raise ConfigError(path, where, f"is the second for {who}", hint="join them")
+        seen.add(who)
+        if override.exempt == bool(override.given):
+            raise ConfigError(
+                path, where, "must either be exempt or give something else", hint="like 'exempt: true'"
+            )
+        other = [key for key in override.given if key in _CHOICES.split(", ") and key not in rule.conditions]
+        if other or rule.no_data or rule.stuck:
+            problem = f"cannot turn {rule.conditions[0]} into {other[0] if other else 'something else'}"
+            raise ConfigError(path, where, problem, hint="write a rule of its own, or 'exempt: true'")
+        if not override.exempt:
+            variant = rule.variants[n + 1]
+            _check_when(path, where, variant)
+            _check_lasting(path, where, variant)
+            for colour in getattr(variant, variant.way) if variant.way else ():
+                _check_colour(path, f"{where}.{variant.way}.{colour}", colour)
+            if variant.limits and rule.metric:
+                _check_limits(path, where, variant, device_class.metrics[rule.metric])
+    if rule.per_device and not rule.overrides and rule.way == "" and not rule.when:
+        raise ConfigError(path, f"{at}.per_device", "has no meaning here", hint="remove it")
 
 
 def _check_metric(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
@@ -60,8 +166,6 @@ def _check_metric(path: Path, at: str, rule: Rule, device_class: DeviceClass) ->
         raise ConfigError(path, f"{at}.stuck", problem, hint="only a gauge can be stuck")
     if rule.anomaly is not None:
         _check_anomaly(path, at, rule, metric)
-    if rule.gap_s is not None and not rule.for_s and rule.stuck is None:
-        raise ConfigError(path, f"{at}.gap_s", "has no meaning without for_s or stuck", hint="remove 'gap_s'")
     if rule.limits:
         _check_limits(path, at, rule, metric)
 

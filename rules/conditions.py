@@ -17,7 +17,7 @@ from rules.state import NEVER, SPAN, TIME, VALUE, Column
 from telemetry.severity import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,13 +29,19 @@ _SHARE = 2 / 3
 
 
 class Seen(NamedTuple):
-    """One known sample of each of n devices, none of them twice; every array has shape (n,)."""
+    """One known sample of each of n devices, none of them twice; every array has shape (n,) but ``facts`` (n, k)."""
 
     places: NDArray[np.intp]
     values: NDArray[np.float64]
     times: NDArray[np.int64]  # UTC ms
     before: NDArray[np.int64]  # time of the known sample before this one, NEVER for the first
     standing: NDArray[np.int8]  # the severity that stands, 0 for none
+    facts: NDArray[np.int8] | None = None  # truths of the rule's predicates
+    in_force: NDArray[np.bool_] | None = None  # by the rule's schedule; None: always
+
+    def only(self, rows: NDArray[np.bool_]) -> Seen:
+        """Return some of the devices."""
+        return Seen(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
 
 
 class Condition(Protocol):
@@ -63,6 +69,62 @@ class Condition(Protocol):
 
 
 @dataclass(frozen=True)
+class Lasting:
+    """For how long, or how often, a step must hold before it counts."""
+
+    for_ms: int = 0
+    gap_ms: int = 0  # the longest time that one sample speaks for
+    n: int = 0  # with m: of the last m samples, n must hold
+    m: int = 0
+
+    def columns(self, steps: Sequence[Severity]) -> Mapping[str, Column]:
+        """Since when each step holds, and for how long that is known; or a bit for each of the last samples."""
+        if self.m:
+            return {f"last{step:d}": SPAN for step in steps}
+        names = steps if self.for_ms else ()
+        return {key: c for s in names for key, c in ((f"since{s:d}", TIME), (f"held{s:d}", SPAN))}
+
+    def fulfilled(
+        self, memory: RuleState, step: Severity, seen: Seen, beyond: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return where a step that is ``beyond`` counts now; one that stands already stays while it is beyond."""
+        stands = seen.standing >= step
+        if self.m:
+            bits = (memory.take(f"last{step:d}", seen.places) << 1 | beyond) & ((1 << self.m) - 1)
+            memory.put(f"last{step:d}", seen.places, bits)
+            enough: NDArray[np.bool_] = np.bitwise_count(bits) >= self.n
+            return enough
+        if not self.for_ms:
+            return beyond
+        since = memory.take(f"since{step:d}", seen.places)
+        begins = beyond & (since == NEVER)
+        more = memory.take(f"held{step:d}", seen.places) + np.minimum(seen.times - seen.before, self.gap_ms)
+        held = np.where(beyond & ~begins, more, 0)
+        memory.put(f"held{step:d}", seen.places, held)
+        memory.put(
+            f"since{step:d}", seen.places, np.where(beyond, np.where(begins, seen.times, since), NEVER)
+        )
+        counts: NDArray[np.bool_] = beyond & (stands | (held >= self.for_ms))
+        return counts
+
+    def since(self, memory: RuleState, place: int, steps: Sequence[Severity], time: int) -> int:
+        """Return since when any of ``steps`` holds, ``time`` where that is not kept."""
+        if not self.for_ms:
+            return time
+        since = [int(memory.columns[f"since{step:d}"][place]) for step in steps]
+        return min((s for s in since if s != NEVER), default=time)
+
+    def rests(
+        self, memory: RuleState, steps: Sequence[Severity], places: NDArray[np.intp]
+    ) -> NDArray[np.bool_]:
+        """Return where nothing runs."""
+        rest = np.ones(len(places), bool)
+        for step in steps if self.for_ms else ():
+            rest &= memory.take(f"since{step:d}", places) == NEVER
+        return rest
+
+
+@dataclass(frozen=True)
 class Step:
     """From ``limit`` on it is ``severity``, until the value is back at ``clear``."""
 
@@ -77,8 +139,7 @@ class Limits:
 
     way: str  # a key of _WAYS
     steps: tuple[Step, ...]
-    for_ms: int
-    gap_ms: int  # the longest time that one sample speaks for
+    lasting: Lasting
 
     @property
     def basis(self) -> str:
@@ -87,47 +148,49 @@ class Limits:
 
     @property
     def columns(self) -> Mapping[str, Column]:
-        """Since when each step holds, and for how long that is known; nothing where it need not last."""
-        names = range(len(self.steps)) if self.for_ms else ()
-        return {key: c for n in names for key, c in ((f"since{n}", TIME), (f"held{n}", SPAN))}
+        """What must last."""
+        return self.lasting.columns(self._severities)
+
+    @property
+    def _severities(self) -> tuple[Severity, ...]:
+        return tuple(step.severity for step in self.steps)
 
     def judge(self, memory: RuleState, seen: Seen) -> NDArray[np.int8]:
         """Return the severity that each device has reached."""
         reached, stays = _WAYS[self.way]
         level = np.zeros(len(seen.places), np.int8)
-        for n, step in enumerate(self.steps):
+        for step in self.steps:
             beyond = reached(seen.values, step.limit)
-            stands = seen.standing >= step.severity
             if stays is not None and step.clear != step.limit:
-                beyond |= stands & stays(seen.values, step.clear)
-            if self.for_ms:
-                beyond &= stands | (self._held(memory, n, seen, beyond) >= self.for_ms)
-            level[beyond] = step.severity
+                beyond |= (seen.standing >= step.severity) & stays(seen.values, step.clear)
+            if seen.in_force is not None:
+                beyond &= seen.in_force
+            level[self.lasting.fulfilled(memory, step.severity, seen, beyond)] = step.severity
         return level
+
+    def stirs(self, seen: Seen) -> NDArray[np.bool_] | None:
+        """Return the samples after which anything is remembered, None where every sample is."""
+        if self.lasting.m:
+            return None
+        reached, stays = _WAYS[self.way]
+        stirs: NDArray[np.bool_] = np.zeros(len(seen.places), bool)
+        for step in self.steps if stays is None else self.steps[:1]:  # the mildest is left last
+            stirs |= reached(seen.values, step.limit)
+            if stays is not None and step.clear != step.limit:
+                stirs |= stays(seen.values, step.clear)
+        return stirs
+
+    def rests(self, memory: RuleState, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return where nothing runs."""
+        return self.lasting.rests(memory, self._severities, places)
 
     def came_true(self, memory: RuleState, place: int, time: int, severity: Severity | None) -> int:
         """Return since when a step holds, or the first of all."""
-        if not self.for_ms:
-            return time
-        since = [
-            int(memory.columns[f"since{n}"][place])
-            for n, step in enumerate(self.steps)
-            if severity in (None, step.severity)
-        ]
-        return min((s for s in since if s != NEVER), default=time)
+        return self.lasting.since(memory, place, self._severities if severity is None else (severity,), time)
 
     def limit(self, severity: Severity) -> float | None:
         """Return the limit of a severity."""
         return next((step.limit for step in self.steps if step.severity == severity), None)
-
-    def _held(self, memory: RuleState, step: int, seen: Seen, beyond: NDArray[np.bool_]) -> NDArray[np.int64]:
-        since = memory.take(f"since{step}", seen.places)
-        begins = beyond & (since == NEVER)
-        more = memory.take(f"held{step}", seen.places) + np.minimum(seen.times - seen.before, self.gap_ms)
-        held: NDArray[np.int64] = np.where(beyond & ~begins, more, 0)
-        memory.put(f"held{step}", seen.places, held)
-        memory.put(f"since{step}", seen.places, np.where(beyond, np.where(begins, seen.times, since), NEVER))
-        return held
 
 
 @dataclass(frozen=True)
@@ -153,6 +216,8 @@ class Stuck:
         """Return the severity where a value has rested for too long."""
         rest = memory.take("rest", seen.places)
         moved = ~(np.abs(seen.values - rest) <= self.within)  # also where there is no rest yet: NaN
+        if seen.in_force is not None:
+            moved |= ~seen.in_force
         more = memory.take("held", seen.places) + np.minimum(seen.times - seen.before, self.gap_ms)
         held = np.where(moved, 0, more)
         memory.put("held", seen.places, held)
@@ -171,8 +236,18 @@ class Stuck:
         return None
 
 
+def lasting_of(rule: Rule) -> Lasting:
+    """Return how long what a rule writes must last."""
+    if rule.n_of_m is not None:
+        return Lasting(n=rule.n_of_m[0], m=rule.n_of_m[1])
+    return Lasting(_ms(rule.for_s), _ms(_SHARE * rule.for_s if rule.gap_s is None else rule.gap_s))
+
+
 def condition_of(rule: Rule) -> Condition | None:
-    """Return the condition that a rule writes; None for ``no_data``, which is not about samples."""
+    """Return the condition that a rule writes by keys; None for ``no_data``, which is not about samples.
+
+    What it writes as ``when`` is bound by :mod:`rules.compiled`.
+    """
     if rule.no_data is not None:
         return None
     if rule.stuck is not None:
@@ -186,8 +261,7 @@ def condition_of(rule: Rule) -> Condition | None:
     limits = rule.limits
     margin = 0.0 if rule.clear is None else rule.clear - next(iter(limits.values()))
     steps = tuple(Step(severity, limit, limit + margin) for severity, limit in limits.items())
-    gap_s = _SHARE * rule.for_s if rule.gap_s is None else rule.gap_s
-    return Limits(rule.way, steps, _ms(rule.for_s), _ms(gap_s))
+    return Limits(rule.way, steps, lasting_of(rule))
 
 
 def _ms(seconds: float) -> int:

@@ -9,63 +9,87 @@ Nothing here reads a clock: the same frames give the same transitions, live, in 
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from rules.alarms import Moment, Teller, end
+from rules.alarms import Moment, end
 from rules.anomaly import Oddity
 from rules.batch import Batch
-from rules.conditions import condition_of
-from rules.retrospect import retrospect
+from rules.judge import Judge
 from rules.silence import Silence
 from rules.state import State
+from rules.topology import Topology
+from rules.world import NEWEST, World, note_newest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from device_profiles.vocabulary import DeviceClass
-    from rules.conditions import Condition
     from rules.frame import Frame
-    from rules.pack import Rule, RulePack
+    from rules.pack import RulePack
     from rules.state import ClassState
     from telemetry.transitions import Transition
 
 
 class Engine:
-    """Judges frames by rule packs."""
+    """Judges frames by rule packs.
 
-    def __init__(self, packs: Sequence[RulePack], classes: Mapping[str, DeviceClass]) -> None:
-        self._limits: dict[str, list[_Judge | Oddity]] = {}
+    ``topology`` tells where devices hang; without it nothing is known of sites, agents and periods.  It may be set
+    anew between two calls.
+    """
+
+    def __init__(
+        self, packs: Sequence[RulePack], classes: Mapping[str, DeviceClass], topology: Topology | None = None
+    ) -> None:
+        self.topology = topology or Topology()
+        self._judges: dict[str, list[Judge | Oddity]] = {}
         self._silences: dict[str, list[Silence]] = {}
         for pack in packs:
             for rule in pack.rules:
-                if rule.anomaly is not None:
-                    oddity = Oddity(rule, classes[pack.device_class])
-                    self._limits.setdefault(pack.device_class, []).append(oddity)
-                    continue
-                condition = condition_of(rule)
-                if condition is None:
-                    self._silences.setdefault(pack.device_class, []).append(Silence(rule, pack.device_class))
+                if rule.no_data is not None:
+                    silence = Silence(rule, classes[pack.device_class], shadow=pack.shadow)
+                    self._silences.setdefault(pack.device_class, []).append(silence)
+                elif rule.anomaly is not None:
+                    oddity = Oddity(rule, classes[pack.device_class], shadow=pack.shadow)
+                    self._judges.setdefault(pack.device_class, []).append(oddity)
                 else:
-                    judge = _Judge(rule, condition, classes[pack.device_class])
-                    self._limits.setdefault(pack.device_class, []).append(judge)
-        self._known = {rule.id for pack in packs for rule in pack.rules}
+                    judge = Judge(rule, classes[pack.device_class], classes, shadow=pack.shadow)
+                    self._judges.setdefault(pack.device_class, []).append(judge)
+        judges, silences = chain(*self._judges.values()), chain(*self._silences.values())
+        self._known = {judge.key for judge in judges} | {silence.key for silence in silences} | {NEWEST}
+        self._asked = _asked(chain(*self._judges.values()), classes)
+
+    def together(self, names: Iterable[str]) -> set[str]:
+        """Return ``names`` and all classes whose rules ask for metrics of them, or are asked by them.
+
+        Their states belong to one moment: who keeps one keeps all of them.
+        """
+        found = set(names)
+        links = [(own, other) for own, js in self._judges.items() for j in js for other, _ in j.metrics_asked]
+        while more := {name for link in links if found & set(link) for name in link} - found:
+            found |= more
+        return found
 
     def evaluate(self, state: State, frame: Frame, now_ms: int) -> tuple[State, list[Transition]]:
         """Return the state after ``frame``, and what changed.  ``state`` itself stays as it was.
 
         The transitions of one alarm come in order.  A value of NaN is unknown, whatever its quality.
         """
-        limits = self._limits.get(frame.device_class, ())
+        judges = self._judges.get(frame.device_class, ())
         silences = self._silences.get(frame.device_class, ())
-        if not (limits or silences) or not len(frame):
+        asked = self._asked.get(frame.device_class)
+        if not (judges or silences or asked) or not len(frame):
             return state, []
         state, part = state.fork(frame.device_class)
-        batch = Batch.of(frame, part.places(frame.devices))
+        batch = Batch(frame, part.places(frame.devices))
+        if asked:
+            note_newest(part, batch, asked)
+        world = World(state, self.topology)
         found: list[Transition] = []
-        for judge in limits:
-            found += judge.evaluate(part, batch, now_ms)
+        for judge in judges:
+            found += judge.evaluate(part, batch, world, now_ms)
         for silence in silences:
-            found += silence.evaluate(part, frame, batch.places, now_ms)
+            found += silence.evaluate(part, batch, now_ms)
         return state, found
 
     def tick(self, state: State, now_ms: int) -> tuple[State, list[Transition]]:
@@ -103,45 +127,18 @@ class Engine:
             places = part.places(mine)
             part.retired = frozenset(part.devices.keys() - set(mine)) & _alarmed(part)
             for silence in self._silences.get(name, ()):
-                silence.expect(part, places, now_ms)
+                silence.expect(part, places, self.topology, now_ms)
         return state
 
-    def active(self, state: State) -> list[Transition]:
-        """Return the latest transition of each standing alarm, to be asserted again."""
+    def active(self, state: State, *, shadow: bool = False) -> list[Transition]:
+        """Return the latest transition of each standing alarm, to be asserted again; or those of the shadows."""
         return [
             alarm.latest
             for part in state.classes.values()
             for memory in part.rules.values()
             for alarm in memory.standing.values()
+            if alarm.latest.shadow == shadow
         ]
-
-
-class _Judge:
-    """One rule with a condition."""
-
-    def __init__(self, rule: Rule, condition: Condition, device_class: DeviceClass) -> None:
-        self._id, self._condition = rule.id, condition
-        self._column = list(device_class.metrics).index(rule.metric)
-        # What a memory is good for: the same condition on the same metric.
-        self._basis = f"{rule.metric} {condition.basis}"
-        self._teller = Teller(rule, device_class.name, device_class.metrics[rule.metric].unit, condition)
-
-    def evaluate(self, part: ClassState, batch: Batch, now_ms: int) -> list[Transition]:
-        """Judge all rows of a frame, round by round."""
-        memory = part.rule(self._id, self._basis, self._condition.columns)
-        batch = batch.of_metric(self._column)
-        if not batch.known.any():
-            return []
-        late = batch.known & (batch.time < memory.take("judged", batch.places))
-        found: list[Transition] = []
-        for rows in batch.rounds:
-            before = memory.take("judged", batch.places[rows])
-            fresh = batch.known[rows] & (batch.time[rows] > before)  # the rest is late, or there already
-            seen, names = batch.seen(memory, rows[fresh])
-            found += self._teller.sweep(memory, seen, names, now_ms)
-        if late.any():
-            found += retrospect(self._teller, memory, batch.only(late), now_ms)
-        return found
 
 
 def _alarmed(part: ClassState) -> set[str]:
@@ -160,4 +157,13 @@ def _let_go(part: ClassState, vanished: set[str], now_ms: int) -> list[Transitio
     for rule in vanished:
         del part.rules[rule]
     part.retired = frozenset()
+    return found
+
+
+def _asked(judges: Iterable[Judge | Oddity], classes: Mapping[str, DeviceClass]) -> dict[str, dict[str, int]]:
+    """Return the columns that rules ask of other devices, by class and metric."""
+    found: dict[str, dict[str, int]] = {}
+    for judge in judges:
+        for name, metric in judge.metrics_asked:
+            found.setdefault(name, {})[metric] = list(classes[name].metrics).index(metric)
     return found

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from device_profiles.vocabulary import load_classes
-from rules.checks import check_rule
+from rules.calendar import Schedule
+from rules.checks import check_rule, check_test
+from rules.compiled import compile_rule
+from rules.written import Written
 from telemetry.config import load_yaml
 from telemetry.errors import ConfigError, did_you_mean
 from telemetry.severity import Severity
@@ -24,11 +28,14 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "packs"
 WAYS = ("above", "at_least", "below", "at_most", "equals")
 """How a value can pass a limit."""
-CONDITIONS = (*WAYS, "stuck", "no_data", "anomaly")
+CONDITIONS = (*WAYS, "when", "stuck", "no_data", "anomaly")
+SHADOW = ".shadow"
+"""Behind the class in a file's name: the pack runs beside the one in force and pages no one."""
 Colour = Literal["blue", "yellow", "orange", "red"]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Span = Annotated[float, msgspec.Meta(gt=0)]
 Steps = dict[str, float]  # colour → limit; checked in rules.checks, which knows the nearest
+Told = float | None | dict[str, float | None]
 
 
 class Stuck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,10 +47,44 @@ class Stuck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Not one value of the device for ``after_s`` seconds."""
+    """Not one value of the device, or of the rule's metric, for too long.
+
+    That is ``periods`` times the device's own reporting period, but ``after_s`` seconds at least.
+    """
 
     after_s: Span
     severity: Colour
+    periods: Span = 5.0
+
+
+class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is different for one device, or at one site; who decided that, and why.
+
+    What it gives takes the place of the rule's own.
+    """
+
+    by: Annotated[str, msgspec.Meta(min_length=2)]
+    why: Annotated[str, msgspec.Meta(min_length=5)]
+    device: str = ""
+    site: str = ""
+    exempt: bool = False
+    above: Steps = {}
+    at_least: Steps = {}
+    below: Steps = {}
+    at_most: Steps = {}
+    equals: Steps = {}
+    when: str | dict[str, str] = ""
+    clear: float | None = None
+    clear_when: str = ""
+    for_s: Seconds | None = None
+    gap_s: Span | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keys of a rule that it replaces."""
+        mine = ("by", "why", "device", "site", "exempt")
+        found = {f: getattr(self, f) for f in self.__struct_fields__ if f not in mine}
+        return {name: value for name, value in found.items() if value not in (None, "", {})}
 
 
 class Anomaly(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,10 +103,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """One rule as it is written.  Exactly one of :data:`CONDITIONS` is given.
 
     ``above``, ``at_least``, ``below``, ``at_most`` and ``equals`` name a limit for each severity, in the
-    metric's unit.  The value must have passed it for ``for_s`` seconds of the device's own time, of which each
-    sample accounts for ``gap_s`` at most (two thirds of ``for_s`` where it is not given).  An alarm that stands ends
-    when the value is back at ``clear``, which lies on the good side of the mildest limit; worse steps are left
-    at the same distance.
+    metric's unit, or that of the arithmetic in ``value``.  ``when`` says it in the language of ``docs/rules.md``: a
+    condition of one ``severity``, or one for each.  It must have held for ``for_s`` seconds of the device's own time, of
+    which each sample accounts for ``gap_s`` at most (two thirds of ``for_s`` where it is not given), or at n of the last
+    m samples.  An alarm that stands ends when the value is back at ``clear``, which lies on the good side of
+    the mildest limit, worse steps being left at the same distance; or when ``clear_when`` holds.
     """
 
     id: str
@@ -73,7 +115,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     category: Category
     source: Annotated[str, msgspec.Meta(min_length=3)]
     metric: str = ""
+    value: str = ""
     unit: str | None = None
+    when: str | dict[str, str] = ""
+    severity: Colour | None = None
     above: Steps = {}
     at_least: Steps = {}
     below: Steps = {}
@@ -84,8 +129,17 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     anomaly: Anomaly | None = None
     for_s: Seconds = 0.0
     gap_s: Span | None = None
+    n_of_m: tuple[int, int] | None = None
     clear: float | None = None
+    clear_when: str = ""
+    fresh_s: Span = 300.0
+    schedule: Schedule | None = None
+    per_device: bool = False
+    overrides: tuple[Override, ...] = ()
     edge: bool = False
+    labels: dict[str, str] = {}
+    cause: Text | None = None
+    consequence: Text | None = None
     advice: Text | None = None
 
     @property
@@ -104,27 +158,45 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         given: Steps = getattr(self, self.way) if self.way else {}
         return {Severity.parse(colour): given[colour] for colour in sorted(given, key=Severity.parse)}
 
+    @property
+    def claims(self) -> dict[Severity, str]:
+        """Severity → ``when``, the mildest first."""
+        if not isinstance(self.when, dict):
+            return {Severity.parse(self.severity): self.when} if self.when and self.severity else {}
+        return {Severity.parse(c): self.when[c] for c in sorted(self.when, key=Severity.parse)}
+
+    @property
+    def variants(self) -> tuple[Rule, ...]:
+        """The rule itself, and as each of its overrides has it."""
+        return (self, *(msgspec.structs.replace(self, overrides=(), **o.given) for o in self.overrides))
+
 
 class PackTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A series of ``[seconds, value]`` and the transitions it must cause: ``[seconds, change, severity]``.
 
-    A value of null is a sample that the device did not answer.  A time that lies before the one above it is a
-    sample that comes late.  ``until_s`` lets time pass after the last.
+    A value of null is a sample that the device did not answer.  ``{metric: value}`` tells several at once;
+    ``class.metric`` is that of another device at the same site.  A time that lies before the one above it is a
+    sample that comes late.  ``until_s`` lets time pass after the last.  ``start`` is the Beijing time of second 0;
+    ``device`` and ``site`` are what an override may name.
     """
 
     name: str
     rule: str
-    series: Annotated[tuple[tuple[Seconds, float | None], ...], msgspec.Meta(min_length=1)]
+    series: Annotated[tuple[tuple[Seconds, Told], ...], msgspec.Meta(min_length=1)]
     expect: tuple[tuple[float, Change, Colour], ...]
     until_s: float | None = None
+    start: dt.datetime | None = None
+    device: str = "device-under-test"
+    site: str = "site-under-test"
 
 
 class RulePack(msgspec.Struct, frozen=True):
-    """The rules of one class."""
+    """The rules of one class.  What a ``shadow`` finds is told apart and pages no one."""
 
     device_class: str
     rules: tuple[Rule, ...]
     tests: tuple[PackTest, ...]
+    shadow: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,7 +208,7 @@ def load_packs(paths: Sequence[Path] | None = None) -> tuple[RulePack, ...]:
     """Read rule packs, the shipped ones by default; raise :class:`ConfigError`.
 
     A file's name is its class, so no class has two packs and, with ids that begin with the class, no two
-    rules share an id.
+    rules share an id.  ``<class>.shadow.yaml`` is one more pack of the class, run beside the other.
     """
     files = sorted(FOLDER.glob("*.yaml")) if paths is None else list(paths)
     seen: dict[str, Path] = {}
@@ -150,19 +222,20 @@ def load_packs(paths: Sequence[Path] | None = None) -> tuple[RulePack, ...]:
 def load_pack(path: Path) -> RulePack:
     """Read one pack; its name is the class.  Raises :class:`ConfigError`."""
     file, classes = load_yaml(path, _File), load_classes()
-    if path.stem not in classes:
-        raise ConfigError(
-            path, "$", f"its name is no class: '{path.stem}'", hint=did_you_mean(path.stem, classes)
-        )
-    seen: set[str] = set()
+    name = path.stem.removesuffix(SHADOW)
+    if name not in classes:
+        raise ConfigError(path, "$", f"its name is no class: '{name}'", hint=did_you_mean(name, classes))
+    seen: dict[str, Rule] = {}
     for index, rule in enumerate(file.rules):
         if rule.id in seen:
             raise ConfigError(path, f"$.rules[{index}].id", f"'{rule.id}' is given twice")
-        seen.add(rule.id)
-        check_rule(path, f"$.rules[{index}]", rule, classes[path.stem])
+        seen[rule.id] = rule
+        check_rule(path, f"$.rules[{index}]", rule, classes[name])
+        compile_rule(rule, classes[name], classes, Written(path, f"$.rules[{index}]"))
     for index, test in enumerate(file.tests):
         if test.rule not in seen:
             raise ConfigError(
                 path, f"$.tests[{index}].rule", f"no rule '{test.rule}'", hint=did_you_mean(test.rule, seen)
             )
-    return RulePack(path.stem, file.rules, file.tests)
+        check_test(path, f"$.tests[{index}]", test, classes[name], classes)
+    return RulePack(name, file.rules, file.tests, path.stem.endswith(SHADOW))

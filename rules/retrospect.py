@@ -14,47 +14,56 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rules.alarms import Moment, end
-from rules.state import RuleState
+from rules.batch import in_rounds
+from rules.reader import see
+from rules.state import TIME, RuleState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
     from rules.alarms import Teller
     from rules.batch import Batch
+    from rules.compiled import Compiled
     from telemetry.transitions import Transition
 
 FOREVER = 2**63 - 1
 
 
-def retrospect(teller: Teller, memory: RuleState, batch: Batch, now_ms: int) -> list[Transition]:
-    """Return what the late rows tell; the batch holds them alone, ``memory`` is only read."""
-    if teller.condition is None:
-        return []
+def retrospect(
+    teller: Teller, compiled: Compiled, memory: RuleState, batch: Batch, late: NDArray[np.bool_], now_ms: int
+) -> list[Transition]:
+    """Return what the late rows tell; ``memory`` is only read.
+
+    They are read without the rest of the world: what others said then is not kept.
+    """
     then = dataclasses.replace(teller, retrospective=True)
-    places = np.unique(batch.places[np.concatenate(batch.rounds)])
-    scratch = RuleState.new(teller.condition.basis, teller.condition.columns, len(places))
-    batch = batch.at(
+    rows = batch.order[late[batch.order]]
+    places = np.unique(batch.places[rows])
+    scratch = RuleState.new("late", {**compiled.columns, "read": TIME}, len(places))
+    if "variant" in compiled.columns:
+        scratch.put("variant", slice(None), memory.take("variant", places))
+    batch = batch.moved(
         np.searchsorted(places, batch.places)
     )  # right for the late rows, and no other is asked for
     value = np.full(len(places), np.nan)
     found: list[Transition] = []
-    for rows in batch.rounds:
-        fresh = rows[batch.time[rows] > scratch.take("judged", batch.places[rows])]
-        value[batch.places[fresh]] = batch.values[fresh]
-        seen, names = batch.seen(scratch, fresh)
-        found += then.sweep(scratch, seen, names, now_ms)
+    for part in in_rounds(rows, batch.frame.index[rows]):
+        fresh = part[batch.times[part] > scratch.take("read", batch.places[part])]
+        scratch.put("read", batch.places[fresh], batch.times[fresh])
+        read = compiled.reader.read(batch, fresh, scratch, None)
+        compiled.reader.keep(batch, fresh, scratch)
+        known = fresh[read.known]
+        value[batch.places[known]] = read.values[read.known]
+        seen = see(compiled, scratch, batch, known, read.at(read.known))
+        scratch.put("judged", seen.places, seen.times)
+        found += then.sweep(scratch, seen, batch.namer(known), now_ms)
     for place, alarm in list(scratch.standing.items()):
         last = int(scratch.columns["judged"][place])
-        found.append(
-            end(scratch, Moment(place, alarm.latest.device, last, float(value[place]), now_ms), alarm)
-        )
-    place_of = {batch.frame.devices[i]: int(places[p]) for i, p in _devices(batch)}
-    return _news(found, memory, place_of)
-
-
-def _devices(batch: Batch) -> Iterator[tuple[int, int]]:
-    rows = np.concatenate(batch.rounds)
-    return zip(batch.frame.index[rows].tolist(), batch.places[rows].tolist(), strict=True)
+        told = None if np.isnan(value[place]) else float(value[place])
+        found.append(end(scratch, Moment(place, alarm.latest.device, last, told, now_ms), alarm))
+    return _news(found, memory, dict(zip(batch.frame.devices, batch.device_places.tolist(), strict=True)))
 
 
 def _news(found: list[Transition], memory: RuleState, place_of: Mapping[str, int]) -> list[Transition]:

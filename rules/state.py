@@ -36,9 +36,10 @@ class Column(NamedTuple):
 TIME = Column("<i8", NEVER)
 SPAN = Column("<i8", 0)
 VALUE = Column("<f8", np.nan)
-_LEVEL = Column("|i1", 0)
-_KINDS = {column.kind for column in (TIME, VALUE, _LEVEL)} | {"<f4", "|u1"}
-COMMON: Mapping[str, Column] = {"level": _LEVEL, "judged": TIME}
+LEVEL = Column("|i1", 0)
+PLACE = Column("<i4", 0)
+_KINDS = {column.kind for column in (TIME, VALUE, LEVEL, PLACE)} | {"<f4", "|u1"}
+COMMON: Mapping[str, Column] = {"level": LEVEL, "judged": TIME}
 """What every rule remembers: the severity that stands (0: none), and the time of the newest known sample."""
 
 

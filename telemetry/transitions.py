@@ -36,12 +36,25 @@ class Category(StrEnum):
     TAMPER = "tamper"
 
 
+class Guidance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an operator is told beside the title: what it comes from, what it leads to, and what to do."""
+
+    cause: Text | None = None
+    consequence: Text | None = None
+    advice: Text | None = None
+
+
 class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
     """One change of one alarm, complete enough to act on without asking anyone.
 
     ``time`` is when the condition came true in the device's own time, ``judged`` when the engine
     said so (both UTC ms).  ``value`` and ``limit`` are in ``unit``; both are None where no number
-    applies (no data).  ``because`` gives a detector's reason with its numbers.  ``retrospective`` marks what was found in late data: it pages no one.
+    applies (no data).  ``because`` gives a detector's reason with its numbers.  ``retrospective`` marks what was found in late data, ``shadow`` what was found by a rule on
+    trial: neither pages anyone.  ``suppressed_by`` names the alarm of which this one is a consequence: that one
+    pages, this one is kept and listed under it; it is empty again in the transition that sets it free.  ``origin`` is
+    where a silence comes from: ``device``, ``bus``, ``agent``, ``feeder``, ``site``, ``area``.  ``chattering``
+    marks an alarm that has come and gone time and again, ``fleeting`` the end of one that was gone before anybody could
+    act; both page as any other, a receiver may fold them.
     """
 
     id: str
@@ -61,6 +74,13 @@ class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: str = ""
     retrospective: bool = False
     because: Text | None = None
+    shadow: bool = False
+    suppressed_by: str = ""
+    origin: str = ""
+    chattering: bool = False
+    fleeting: bool = False
+    guidance: Guidance | None = None
+    labels: dict[str, str] = {}
 
 
 def alarm_id(device: str, rule: str, began_ms: int) -> AlarmId:

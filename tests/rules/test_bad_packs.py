@@ -17,7 +17,16 @@ def test_a_mistake_is_named_with_its_place_and_the_way_out(path):
     says = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# says: ")
     with pytest.raises(ConfigError) as caught:
         load_pack(path)
-    assert str(caught.value).removeprefix(f"{path}: ") == says
+    assert str(caught.value).removeprefix(f"{path}: ").splitlines()[0] == says
+
+
+def test_a_fault_in_a_condition_is_underlined():
+    with pytest.raises(ConfigError) as caught:
+        load_pack(Path(__file__).parent / "bad/when_scope/ev_charger.yaml")
+    assert str(caught.value).splitlines()[1:] == [
+        "    temperature > 5 and sight.weather_station.rain_rate > 2",
+        "                        ^^^^^",
+    ]
 
 
 def test_no_two_mistakes_share_a_message():
