@@ -137,6 +137,11 @@ def make_api(
             [{"from_ms": begin, "to_ms": end, "seconds": (end - begin) / 1000} for begin, end in found]
         )
 
+    @api.get("/api/data/shadow", summary="What rule packs on trial have found; it pages no one")
+    async def get_shadow() -> Response:
+        standing, told = pipeline.shadows()
+        return _json({"standing": standing, "told": told[::-1]})
+
     @api.get(
         "/api/data/quarantine",
         summary="What could not be admitted, newest first, with its bytes and the reason",

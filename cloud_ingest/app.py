@@ -11,6 +11,7 @@ import structlog
 
 from cloud_ingest.alarms import AlarmFeed
 from cloud_ingest.api import make_api
+from cloud_ingest.judging import Packs
 from cloud_ingest.ledger import Ledger
 from cloud_ingest.metrics import Metrics
 from cloud_ingest.patience import Patience
@@ -19,8 +20,6 @@ from cloud_ingest.reader import LedgerReader
 from cloud_ingest.registry import load_registry
 from cloud_ingest.writer import StoreWriter
 from device_profiles.vocabulary import load_classes
-from rules.engine import Engine
-from rules.pack import load_packs
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Refused, Unavailable
 from telemetry.http import served
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 _AGAIN_S = 2.0
 _TICK_S = 1.0
+_PACKS_S = 5.0
 _AT_ONCE = 1000  # newest values taken over between two batches
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
     """Run ingest until ``stop`` is set."""
     clock = clock or SystemClock()
     registry, classes = load_registry(config.registry.devices, config.registry.sites), load_classes()
-    metrics = Metrics()
+    metrics, packs = Metrics(), Packs(config.rules.folder, classes)
     with contextlib.ExitStack() as resources:
         on_ledger, on_store = (_thread(resources, name) for name in ("ledger", "store"))
         ledger = Ledger(config.ledger)
@@ -51,7 +51,8 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
         pipeline = await on_ledger(
             lambda: Pipeline(
                 producer=config.producer, ledger=ledger, registry=registry, classes=classes,
-                engine=Engine(load_packs(), classes), clock=clock, metrics=metrics, offset_of=source.offset_ms,
+                engine=packs.engine(), clock=clock, metrics=metrics, offset_of=source.offset_ms,
+                area=config.area,
             )
         )  # fmt: skip
         store = config.store.module.Store(
@@ -85,6 +86,9 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
                     feed.assert_again(config.alarms.assert_s),
                     _again_and_again(clock, _TICK_S, on_ledger, pipeline.tick, committed),
                     _again_and_again(clock, _AGAIN_S, on_ledger, pipeline.process_again, committed),
+                    _again_and_again(
+                        clock, _PACKS_S, on_ledger, lambda: _look_at_packs(packs, pipeline), committed
+                    ),
                 )
             ]
             await stop.wait()
@@ -116,6 +120,14 @@ async def _again_and_again(
         await clock.sleep(every_s)
         if await until_committed(on_ledger, work):
             committed(True)
+
+
+def _look_at_packs(packs: Packs, pipeline: Pipeline) -> bool:
+    """Judge by packs that have changed; that alone is no news for the feed."""
+    engine = packs.changed()
+    if engine is not None:
+        pipeline.judge_by(engine)
+    return False
 
 
 def _tags(registry: Registry, area: str, name: str) -> Mapping[str, str]:

@@ -43,6 +43,12 @@ class AlarmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assert_s: float = 20.0
 
 
+class RulesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``folder`` holds packs of the district's own, ``<class>.yaml``, and packs on trial, ``<class>.shadow.yaml``."""
+
+    folder: Path | None = None
+
+
 class IngestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file.  ``store.kind`` is a file in ``cloud_ingest/stores/``, the rest of ``store`` that file's own."""
 
@@ -55,6 +61,7 @@ class IngestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = "mqtt"
     api: ApiConfig = ApiConfig()
     alarms: AlarmsConfig = AlarmsConfig()
+    rules: RulesConfig = RulesConfig()
 
 
 class StoreChoice(msgspec.Struct, frozen=True):
@@ -77,6 +84,7 @@ class IngestConfig(msgspec.Struct, frozen=True):
     source: Any  # a module of cloud_ingest/sources
     api: ApiConfig
     alarms: AlarmsConfig
+    rules: RulesConfig
 
 
 def load_config(path: Path) -> IngestConfig:
@@ -104,6 +112,7 @@ def load_config(path: Path) -> IngestConfig:
         _plugin(path, "source", "sources", file.source),
         file.api,
         file.alarms,
+        file.rules,
     )
 
 

@@ -67,6 +67,7 @@ class FrameLog:
         self._kept: dict[str, int] = {}  # class → the last frame in its snapshot
         self._size: dict[str, int] = {}  # class → bytes of its snapshot
         self._since: dict[str, int] = {}  # class → bytes of its frames since
+        self._together: Callable[[Iterable[str]], Iterable[str]] = lambda names: names
         db.executescript(_SCHEMA)
         self._learn()
 
@@ -129,6 +130,7 @@ class FrameLog:
 
         What changes on the way was told when it was judged first, and is not told again.
         """
+        self.judged_by(engine)
         state = State.load(self._snapshots())
         for at_ms, frame in self._db.execute(
             "SELECT at_ms, frame FROM frames LEFT JOIN rule_state USING (class)"
@@ -136,6 +138,10 @@ class FrameLog:
         ):
             state, _ = engine.evaluate(state, Frame.load(frame), at_ms)
         return state
+
+    def judged_by(self, engine: Engine) -> None:
+        """Learn which classes' states belong together."""
+        self._together = engine.together
 
     def _snapshots(self) -> dict[str, bytes]:
         """Return the snapshots that can be read; one of another version is put aside, and its class begins anew."""
@@ -169,7 +175,9 @@ class FrameLog:
         (last,) = self._db.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'frames'"
         ).fetchone()
-        for name in classes:
+        for name in state.classes.keys() & set(
+            self._together(classes)
+        ):  # what asks each other, of one moment
             data = state.dump(name)
             self._db.execute("INSERT OR REPLACE INTO rule_state VALUES (?, ?, ?)", (name, last, data))
             self._db.execute(

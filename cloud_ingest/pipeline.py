@@ -14,12 +14,14 @@ All of it but the store's own write runs on the ledger's thread.
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from cloud_ingest.admission import Admission, Admitted, identity, made, read, readmit
 from cloud_ingest.clocks import shift_of
+from cloud_ingest.judging import topology_of
 from cloud_ingest.latest import Latest
 from cloud_ingest.ledger import Quarantined
 from cloud_ingest.patience import Patience
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 MOST_MESSAGES = 1000
 LINGER_S = 0.05
 _AGAIN_MOST = 1000
+_SHADOWS_MOST = 1000
 log = structlog.get_logger()
 
 
@@ -63,9 +66,12 @@ class Pipeline:
         clock: Clock,
         metrics: Metrics,
         offset_of: Callable[[str], int | None] = lambda _: None,
+        area: str = "",
     ) -> None:
         self._producer, self._ledger, self._engine, self._clock = producer, ledger, engine, clock
-        self._metrics, self._offset_of = metrics, offset_of
+        self._metrics, self._offset_of, self._area = metrics, offset_of, area
+        self._shadows: deque[Transition] = deque(maxlen=_SHADOWS_MOST)
+        engine.topology = topology_of(registry, area)
         self._admission, self._plausibility = Admission(registry, classes), Plausibility(classes)
         self.latest = Latest(classes)
         self.state = ledger.frames.state(engine)
@@ -78,11 +84,26 @@ class Pipeline:
 
     def use(self, registry: Registry) -> None:
         """Admit what ``registry`` says from now on, and wait for its devices."""
+        self._engine.topology = topology_of(registry, self._area)
         expected = {device.id: device.device_class for device in registry.devices.values()}
         state = self._engine.expect(self.state, expected, self._clock.now_ms())
         with self._ledger.transaction():
             self._ledger.frames.keep(state, state.classes)
         self._admission.registry, self.state = registry, state
+
+    def judge_by(self, engine: Engine) -> None:
+        """Judge by other packs from the next batch on; what rules that read as before remember is kept."""
+        engine.topology = self._engine.topology
+        expected = {device.id: device.device_class for device in self.registry.devices.values()}
+        state = engine.expect(self.state, expected, self._clock.now_ms())
+        with self._ledger.transaction():
+            self._ledger.frames.keep(state, state.classes)
+        self._ledger.frames.judged_by(engine)
+        self._engine, self.state = engine, state
+
+    def shadows(self) -> tuple[list[Transition], list[Transition]]:
+        """Return what stands by the packs on trial, and what they told since the start, the newest last."""
+        return self._engine.active(self.state, shadow=True), list(self._shadows)
 
     async def run(
         self, source: Source, on_thread: Callable[..., Any], committed: Callable[[bool], None]
@@ -236,6 +257,8 @@ class Pipeline:
 
     def _hand_on(self, found: Sequence[Transition], now: int) -> None:
         for transition in found:
+            if transition.shadow:
+                continue
             self._ledger.outbox.put(
                 lambda seq, t=transition: json.encode(  # type: ignore[misc]
                     AlarmMessage(self._producer, self._ledger.outbox.boot, seq, now, t)
@@ -244,9 +267,10 @@ class Pipeline:
             )
 
     def _tell(self, found: Sequence[Transition]) -> None:
+        self._shadows.extend(transition for transition in found if transition.shadow)
         for transition in found:
             log.info(
-                "alarm", change=transition.change.value, rule=transition.rule, device=transition.device,
+                "shadow" if transition.shadow else "alarm", change=transition.change.value, rule=transition.rule, device=transition.device,
                 severity=transition.severity.name.lower(), value=transition.value, retrospective=transition.retrospective,
             )  # fmt: skip
             self._metrics.transitions.labels(transition.change.value).inc()

@@ -18,7 +18,6 @@ import numpy as np
 from telemetry.config import load_yaml
 
 if TYPE_CHECKING:
-
     from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent / "calendars"

@@ -1,0 +1,78 @@
+"""Which packs judge: the shipped ones and those of a folder, read again when that changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rules.engine import Engine
+from rules.pack import FOLDER, load_packs
+from rules.topology import Spot, Topology
+from telemetry.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cloud_ingest.registry import Registry
+    from device_profiles.vocabulary import DeviceClass
+
+log = structlog.get_logger()
+
+
+class Packs:
+    """``<class>.yaml`` in ``folder`` takes the place of the shipped pack of its class.
+
+    ``<class>.shadow.yaml`` is tried beside it.
+    """
+
+    def __init__(self, folder: Path | None, classes: Mapping[str, DeviceClass]) -> None:
+        self._folder, self._classes = folder, classes
+        self._seen = self._look()
+
+    def engine(self) -> Engine:
+        """Return an engine with the packs as they are; raise :class:`ConfigError`."""
+        own = {path.name: path for path in self._own()}
+        return Engine(
+            load_packs([*(p for p in sorted(FOLDER.glob("*.yaml")) if p.name not in own), *own.values()]),
+            self._classes,
+        )
+
+    def changed(self) -> Engine | None:
+        """Return a new engine where the folder has changed to something that can be used, None otherwise.
+
+        A mistake is told once; until it is mended the packs in force stay so.
+        """
+        seen = self._look()
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        try:
+            engine = self.engine()
+        except ConfigError as error:
+            log.error(
+                "packs_refused", problem=str(error), way_out="mend the file; the packs in force stay so"
+            )
+            return None
+        log.info("packs_changed", folder=str(self._folder), files=[name for name, *_ in seen])
+        return engine
+
+    def _own(self) -> list[Path]:
+        if self._folder is None:
+            return []
+        if not self._folder.is_dir():
+            hint = "make the folder, or leave [rules] away"
+            raise ConfigError(self._folder, "$", "is no folder", hint=hint)
+        return sorted(self._folder.glob("*.yaml"))
+
+    def _look(self) -> list[tuple[str, int, int]]:
+        try:
+            return [(p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in self._own()]
+        except OSError:  # a file went away between two looks: the next look tells
+            return []
+
+
+def topology_of(registry: Registry, area: str) -> Topology:
+    """Return what hangs on what."""
+    return Topology({d.id: Spot(d.agent, "", d.site, area, d.period_s) for d in registry.devices.values()})
