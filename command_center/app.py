@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from command_center.api import alarm_json, make_api
+from command_center import audit
+from command_center.api import make_api
+from command_center.audit import Signer
+from command_center.center import Center, alarm_json
 from command_center.data import Data
 from command_center.desk import Desk
 from command_center.feed import Feed
 from command_center.hub import Hub
+from command_center.store import Store
 from telemetry.clock import Clock, SystemClock
+from telemetry.errors import Unavailable
 from telemetry.http import served
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from command_center.lifecycle import Alarm
 
 _HEALTH_S = 2.0
+_TICK_S = 1.0
 log = structlog.get_logger()
 
 
@@ -33,26 +39,22 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
     def on_latest(rows: list[dict[str, Any]]) -> None:
         hub.publish("latest", rows)
 
-    async with Desk(config.desk.url, clock) as desk, Data(config.data.url, on_latest, clock) as data:
+    async with Store(config.desk.url) as store, Data(config.data.url, on_latest, clock) as data:
+        desk = Desk(store, clock, latching=frozenset(config.desk.latching))
 
         def on_change(alarms: Sequence[Alarm]) -> None:
             for alarm in alarms:
                 log.info(
-                    "alarm",
-                    device=alarm.device,
-                    rule=alarm.rule,
-                    severity=alarm.severity.label.en,
-                    state=alarm.state,
-                )
+                    "alarm", device=alarm.device, rule=alarm.rule, severity=alarm.severity.label.en, state=alarm.state
+                )  # fmt: skip
                 hub.publish("alarm", alarm_json(alarm, desk, data, clock.now_ms()))
 
         feed = Feed(config, desk, on_change, clock)
-        api = make_api(config, desk, data, feed, hub, clock)
-        async with served(api, config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
+        center = Center(config, store, desk, data, feed, hub, clock, Signer(config.audit.key))
+        async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
-            running = [
-                tasks.create_task(work) for work in (feed.run(), data.run(), _health(hub, feed, data, clock))
-            ]
+            work = (feed.run(), data.run(), _health(center), _tick(center), _checkpoints(center))
+            running = [tasks.create_task(one) for one in work]
             await stop.wait()
             hub.close()
             for task in running:
@@ -60,7 +62,34 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
     log.info("center_down")
 
 
-async def _health(hub: Hub, feed: Feed, data: Data, clock: Clock) -> None:
+async def _health(center: Center) -> None:
     while True:
-        hub.publish("health", {"feed": feed.heard_ms, "data": data.ok_ms, "broker": feed.connected})
-        await clock.sleep(_HEALTH_S)
+        feed, data = center.feed, center.data
+        center.hub.publish("health", {"feed": feed.heard_ms, "data": data.ok_ms, "broker": feed.connected})
+        await center.clock.sleep(_HEALTH_S)
+
+
+async def _tick(center: Center) -> None:
+    """Begin and end holds in time."""
+    while True:
+        try:
+            center.publish(await center.desk.tick())
+        except Unavailable as error:
+            log.warning("holds_wait", problem=str(error))
+        await center.clock.sleep(_TICK_S)
+
+
+async def _checkpoints(center: Center) -> None:
+    """Append a signed checkpoint of the audit trail to its file whenever there is something new to sign."""
+    config, signed = center.config.audit, -1
+    while config.checkpoints is not None:
+        try:
+            async with center.store.read() as db:
+                head = await audit.head(db, center.clock.now_ms())
+        except Unavailable as error:
+            log.warning("checkpoint_waits", problem=str(error))
+        else:
+            if head.count != signed:
+                audit.append(config.checkpoints, center.signer.sign(head))
+                signed = head.count
+        await center.clock.sleep(config.every_s)

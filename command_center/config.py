@@ -11,12 +11,23 @@ from telemetry.broker import BrokerConfig
 from telemetry.config import load_toml
 from telemetry.errors import ConfigError, Refused
 from telemetry.text import Text
+from telemetry.transitions import Category
 
 
 class DeskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The desk's database, as an SQLAlchemy URL with an asynchronous driver."""
 
     url: str = "sqlite+aiosqlite:///desk.db"
+    latching: tuple[Category, ...] = ()
+    """Categories whose alarms stay, when their cause is gone, until a person resets them."""
+
+
+class AuditConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the audit trail's checkpoints go and what they are signed with; made when it is not there."""
+
+    key: Path = Path("audit.key")
+    checkpoints: Path | None = None
+    every_s: float = 600.0
 
 
 class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +58,7 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: BrokerConfig
     data: DataConfig
     desk: DeskConfig = DeskConfig()
+    audit: AuditConfig = AuditConfig()
     page: PageConfig = PageConfig()
     title: Text = Text("指挥中心", "Command centre")
     map: MapConfig = MapConfig()
@@ -64,8 +76,15 @@ def load_config(path: Path) -> CenterConfig:
     if "://" not in config.desk.url or "+" not in config.desk.url.split("://")[0]:
         raise ConfigError(
             path, "$.desk.url", f"'{config.desk.url}' names no asynchronous driver",
-            hint="like sqlite+aiosqlite:///desk.db or postgresql+asyncpg://user@host/desk",
+            hint="like sqlite+aiosqlite:///desk.db or postgresql+psycopg://user@host/desk",
         )  # fmt: skip
+    if config.audit.every_s <= 0:
+        raise ConfigError(
+            path, "$.audit.every_s", f"{config.audit.every_s} is no time between two checkpoints"
+        )
+    for key, file in (("key", config.audit.key), ("checkpoints", config.audit.checkpoints)):
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(path, f"$.audit.{key}", f"there is no folder '{file.parent}'")
     for key, file in (("streets", config.map.streets), ("pmtiles", config.map.pmtiles)):
         if file is not None and not file.is_file():
             raise ConfigError(path, f"$.map.{key}", f"there is no file '{file}'")

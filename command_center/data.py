@@ -34,6 +34,7 @@ class Data:
         """When ingest last answered, UTC ms."""
         self.known: dict[str, Any] = {"devices": [], "sites": [], "classes": {}, "agents": []}
         self.latest: dict[str, dict[str, Any]] = {}
+        self._devices: dict[str, dict[str, Any]] = {}
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
@@ -54,6 +55,7 @@ class Data:
                 if now - registry_at >= _REGISTRY_S or self._problem:
                     for name in self.known:
                         self.known[name] = await self._ask(name)
+                    self._devices = {device["id"]: device for device in self.known["devices"]}
                     registry_at = now
                 rows = await self._ask("latest", {"since_ms": str(self._newest)})
             except Unavailable as error:
@@ -63,6 +65,10 @@ class Data:
                 self.ok_ms = self._clock.now_ms()
                 self._take(rows)
             await self._clock.sleep(_POLL_S)
+
+    def device(self, key: str) -> dict[str, Any]:
+        """Return what the registry says of a device; nothing for one it does not know."""
+        return self._devices.get(key, {})
 
     async def forward(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes, str]:
         """Pass a question on; return status, body and content type.  Raises :class:`Unavailable`."""

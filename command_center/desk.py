@@ -2,149 +2,167 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from command_center.lifecycle import Alarm, acknowledge, apply, supersede
-from telemetry.errors import Unavailable
-from telemetry.transitions import Change
+from command_center import audit, holds
+from command_center.deeds import Deed, perform
+from command_center.lifecycle import Alarm, apply, supersede
+from command_center.tables import alarms as _alarms
+from command_center.tables import events as _events
+from command_center.tables import quarantine as _quarantine
+from telemetry.errors import Refused
+from telemetry.severity import Severity
+from telemetry.transitions import Category, Change, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import TracebackType
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from command_center.audit import Act
+    from command_center.store import Store
     from telemetry.clock import Clock
     from telemetry.transitions import AlarmMessage
 
 STALE_ASSERTION_MS = 90_000
 """An open alarm that the feed has not asserted for so long is shown as unconfirmed; silence never closes it."""
+CHATTER_MS = 60_000
+"""An activation this soon after the last one of the same rule on the same device counts as a repeat."""
 
-_metadata = sa.MetaData()
-_alarms = sa.Table(
-    "alarms",
-    _metadata,
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("device", sa.String(64), nullable=False),
-    sa.Column("rule", sa.String(128), nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("is_open", sa.Boolean, nullable=False),
-    sa.Column("received_ms", sa.BigInteger, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Index("alarms_open", "is_open", "received_ms"),
-    sa.Index("alarms_of", "device", "rule", "is_active"),
-)
-_events = sa.Table(  # append-only
-    "alarm_events",
-    _metadata,
-    sa.Column("id", sa.String(96), primary_key=True),  # a transition's id, or <alarm>-ack
-    sa.Column("alarm", sa.String(64), nullable=False, index=True),
-    sa.Column("at_ms", sa.BigInteger, nullable=False),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-)
-_quarantine = sa.Table(
-    "feed_quarantine",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("at_ms", sa.BigInteger, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("payload", sa.LargeBinary, nullable=False),
-)
+
+class Follower(Protocol):
+    """Writes what follows from changes of alarms, in the same transaction as the changes themselves."""
+
+    async def __call__(
+        self, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int
+    ) -> None:
+        """Follow each ``(before, after)``; ``before`` is None for a new alarm."""
 
 
 class Desk:
-    """``async with Desk(url, clock) as desk``; one writer at a time."""
+    """Alarms by feed and by deed; every change is journalled and followed in one transaction."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
-        self._clock, self._url, self._writing = clock, url, asyncio.Lock()
-        self._engine = create_async_engine(url)
-        self._asserted: dict[str, int] = {}
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine.sync_engine, "connect", _make_durable)
-
-    async def __aenter__(self) -> Self:
-        try:
-            async with self._engine.begin() as db:
-                await db.run_sync(_metadata.create_all)
-        except (OperationalError, OSError) as error:
-            await self._engine.dispose()
-            raise Unavailable(f"the desk's database does not open: {error}") from None
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        latching: frozenset[Category] = frozenset(),
+        followers: Iterable[Follower] = (),
     ) -> None:
-        await self._engine.dispose()
+        self._store, self._clock, self._latching = store, clock, latching
+        self._followers = tuple(followers)
+        self._asserted: dict[str, int] = {}
 
     async def take(self, messages: Sequence[AlarmMessage]) -> list[Alarm]:
         """Commit messages of the feed; return the alarms that changed by them.
 
         Raises :class:`Unavailable`, with nothing committed, when the database does not answer.
         """
-        changed: dict[str, Alarm] = {}
-        try:
-            async with self._writing, self._engine.begin() as db:
-                for message in messages:
-                    changed.update(await self._take(db, message))
-        except (OperationalError, OSError) as error:
-            raise Unavailable(f"desk: {error}") from None
         now = self._clock.now_ms()
+        async with self._store.change() as db:
+            changed = await self._take(db, [message.transition for message in messages], now)
         for message in messages:
             if message.transition.change is Change.ENDED:
                 self._asserted.pop(message.transition.alarm, None)
             else:
                 self._asserted[message.transition.alarm] = now
-        return list(changed.values())
+        return changed
 
-    async def acknowledge(self, alarm: str, name: str, comment: str) -> Alarm:
-        """Record who has seen an alarm; raise KeyError for an unknown one and :class:`Refused` for the second."""
-        async with self._writing, self._engine.begin() as db:
-            found = await _load(db, alarm)
-            if found is None:
-                raise KeyError(alarm)
-            now = self._clock.now_ms()
-            after = acknowledge(found, name, comment, now)
-            await _save(db, after, fresh=False)
-            body = msgspec.json.encode({"name": name, "comment": comment})
-            await db.execute(
-                _events.insert().values(
-                    id=f"{alarm}-ack", alarm=alarm, at_ms=now, kind="acknowledged", body=body
-                )
-            )
-        return after
+    async def do(self, alarm: str, deed: Deed, act: Act, *, version: int | None = None) -> list[Alarm]:
+        """Do a person's deed; return the alarms that changed, the one named first.
+
+        Raises KeyError for an unknown alarm and :class:`Refused` for what cannot be done, or was decided on an
+        older ``version`` than the one that stands.
+        """
+        now = self._clock.now_ms()
+        async with self._store.change() as db:
+            return await self._do(db, alarm, deed, act, version, now)
+
+    async def acknowledge_all(
+        self, wanted: Sequence[tuple[str, int | None]], comment: str, act: Act
+    ) -> tuple[list[Alarm], dict[str, str]]:
+        """Acknowledge many; return those that are, and by id why the others are not.
+
+        An alarm that is or was red is never swept along: it wants a look and an answer of its own.
+        """
+        done: list[Alarm] = []
+        left: dict[str, str] = {}
+        now, deed = self._clock.now_ms(), Deed("acknowledge", comment)
+        async with self._store.change() as db:
+            for alarm, version in wanted:
+                found = await _load(db, [alarm])
+                if not found:
+                    left[alarm] = "unknown"
+                elif found[alarm].worst is Severity.RED:
+                    left[alarm] = "red"
+                else:
+                    try:
+                        done += await self._do(db, alarm, deed, act, version, now)
+                    except Refused as error:
+                        left[alarm] = str(error)
+        return done, left
 
     async def alarms(self, *, only_open: bool, limit: int) -> list[Alarm]:
         """Return alarms, the newest first."""
         query = sa.select(_alarms.c.body).order_by(_alarms.c.received_ms.desc(), _alarms.c.id).limit(limit)
         if only_open:
             query = query.where(_alarms.c.is_open)
-        async with self._engine.connect() as db:
-            return [msgspec.json.decode(body, type=Alarm) for (body,) in await db.execute(query)]
+        async with self._store.read() as db:
+            return [_decode(body) for (body,) in await db.execute(query)]
 
     async def alarm(self, alarm: str) -> tuple[Alarm, list[dict[str, Any]]] | None:
         """Return an alarm with its journal."""
-        async with self._engine.connect() as db:
-            found = await _load(db, alarm)
-            if found is None:
+        async with self._store.read() as db:
+            found = await _load(db, [alarm])
+            if not found:
                 return None
             rows = await db.execute(
                 sa.select(_events).where(_events.c.alarm == alarm).order_by(_events.c.at_ms, _events.c.id)
             )
-            return found, [
+            return found[alarm], [
                 {"id": row.id, "at_ms": row.at_ms, "kind": row.kind, "body": msgspec.json.decode(row.body)}
                 for row in rows
             ]
 
+    async def held(self) -> list[dict[str, Any]]:
+        """Return what is shelved or out of service now or will be."""
+        async with self._store.read() as db:
+            return await holds.standing(db)
+
+    async def hold(self, wanted: holds.Wanted, act: Act) -> list[Alarm]:
+        """Take a device out of service, now or from a time to come; return the alarms that changed."""
+        now = self._clock.now_ms()
+        async with self._store.change() as db:
+            change = await holds.begin(db, wanted, act, now)
+            return await self._held(db, change, act, now)
+
+    async def release(self, hold: str, act: Act) -> list[Alarm]:
+        """End a hold before its time; KeyError for one that does not stand."""
+        now = self._clock.now_ms()
+        async with self._store.change() as db:
+            change = await holds.end(db, hold, act, now)
+            return await self._held(db, change, act, now)
+
+    async def tick(self) -> list[Alarm]:
+        """Begin and end the holds whose time has come; return the alarms that changed."""
+        now = self._clock.now_ms()
+        async with self._store.read() as db:
+            if not await holds.due(db, now):
+                return []
+        changed: list[Alarm] = []
+        async with self._store.change() as db:
+            for change in await holds.turn(db, now):
+                changed += await self._held(db, change, holds.CLOCK, now)
+        return changed
+
     async def quarantine(self, payload: bytes, reason: str) -> None:
         """Keep a message that cannot be read."""
-        async with self._writing, self._engine.begin() as db:
+        async with self._store.change() as db:
             await db.execute(
                 _quarantine.insert().values(
                     at_ms=self._clock.now_ms(), reason=reason, payload=payload[: 1 << 20]
@@ -155,54 +173,161 @@ class Desk:
         """Return when the feed last spoke of an alarm."""
         return self._asserted.get(alarm.id, alarm.received_ms)
 
-    async def _take(self, db: AsyncConnection, message: AlarmMessage) -> dict[str, Alarm]:
-        transition, now = message.transition, self._clock.now_ms()
-        if (await db.execute(sa.select(_events.c.id).where(_events.c.id == transition.id))).first():
-            return {}
-        before = await _load(db, transition.alarm)
-        after = apply(before, transition, now)
-        changed = {after.id: after}
-        await _save(db, after, fresh=before is None)
-        body = msgspec.json.encode(transition)
+    async def _take(self, db: AsyncConnection, transitions: Sequence[Transition], now: int) -> list[Alarm]:
+        told = {transition.id: transition for transition in transitions}
+        known = {row.id for row in await db.execute(sa.select(_events.c.id).where(_events.c.id.in_(told)))}
+        fresh = [transition for key, transition in told.items() if key not in known]
+        if not fresh:
+            return []
+        before = await _load(db, {transition.alarm for transition in fresh})
+        after: dict[str, Alarm] = dict(before)
+        for transition in fresh:
+            after[transition.alarm] = apply(
+                after.get(transition.alarm), transition, now, latching=self._latching
+            )
+        begun = {key for key in after if key not in before}
+        standing = {key for key, alarm in after.items() if alarm.active or key in begun}
+        if standing:
+            neighbours = await _of_devices(db, {after[key].device for key in standing}, now)
+            before |= {
+                key: alarm for key, alarm in neighbours.items() if key not in before and key not in begun
+            }
+            after = {**neighbours, **after}
+            _settle(after, standing, begun)
+            await holds.inherit(db, after, begun, now)
+        over = [
+            alarm
+            for alarm in after.values()
+            if not alarm.active and alarm.shelf and alarm.shelf.until_resolved
+        ]
+        for alarm in over:
+            await holds.resolved(db, alarm, now)
+            after[alarm.id] = msgspec.structs.replace(alarm, shelf=None)
         await db.execute(
-            _events.insert().values(
-                id=transition.id, alarm=after.id, at_ms=now, kind=transition.change.value, body=body
-            )
+            _events.insert(),
+            [
+                {
+                    "id": t.id,
+                    "alarm": t.alarm,
+                    "at_ms": now,
+                    "kind": t.change.value,
+                    "body": msgspec.json.encode(t),
+                }
+                for t in fresh
+            ],
         )
-        if after.active and before is None:
-            others = await db.execute(
-                sa.select(_alarms.c.body).where(
-                    _alarms.c.device == after.device,
-                    _alarms.c.rule == after.rule,
-                    _alarms.c.is_active,
-                    _alarms.c.id != after.id,
-                )
+        return await self._save(db, before, after, now)
+
+    async def _do(
+        self, db: AsyncConnection, key: str, deed: Deed, act: Act, version: int | None, now: int
+    ) -> list[Alarm]:
+        found = (await _load(db, [key])).get(key)
+        if found is None:
+            raise KeyError(key)
+        if deed.kind == "acknowledge" and found.acknowledged_by:
+            perform(found, deed, act.who, now)  # says who was first
+        if version is not None and version != found.version:
+            raise Refused(f"it has changed since: version {version} was seen, {found.version} stands")
+        after = perform(found, deed, act.who, now)
+        changes = {key: after}
+        if deed.kind in holds.DEEDS:
+            siblings = await _of_devices(db, {found.device}, now, only_open=True)
+            changes |= await holds.by_deed(db, found, after, deed, siblings, now)
+        detail = {"name": act.who, **msgspec.to_builtins(deed)}
+        await _journal(db, after, deed.kind, detail, now, found.version + 1)
+        await audit.write(
+            db, now, act, f"alarm.{deed.kind}", key, before={"state": found.state, "suppression": found.suppression},
+            after={"state": after.state, "suppression": after.suppression, **detail},
+        )  # fmt: skip
+        before = await _load(db, changes)
+        saved = await self._save(db, before, changes, now, named=key)
+        return sorted(saved, key=lambda alarm: alarm.id != key)
+
+    async def _held(self, db: AsyncConnection, change: holds.Change, act: Act, now: int) -> list[Alarm]:
+        siblings = await _of_devices(db, {change.device}, now, only_open=True)
+        after = holds.spread(change, siblings)
+        for alarm in after.values():
+            await _journal(
+                db, alarm, change.kind, {"name": act.who, "reason": change.reason}, now, alarm.version + 1
             )
-            standing = [after, *(msgspec.json.decode(body, type=Alarm) for (body,) in others)]
-            newest = max(standing, key=lambda alarm: alarm.began_ms)
-            for older in standing:
-                if older is not newest:
-                    changed[older.id] = supersede(older, newest.began_ms)
-                    await _save(db, changed[older.id], fresh=False)
-        return changed
+        return await self._save(db, siblings, after, now)
+
+    async def _save(
+        self,
+        db: AsyncConnection,
+        before: Mapping[str, Alarm],
+        after: Mapping[str, Alarm],
+        now: int,
+        named: str = "",
+    ) -> list[Alarm]:
+        """Write what changed, those that end first, and let the followers follow."""
+        changes: list[tuple[Alarm | None, Alarm]] = []
+        for key, alarm in after.items():
+            old = before.get(key)
+            if alarm != old or key == named:
+                changes.append((old, msgspec.structs.replace(alarm, version=old.version + 1 if old else 1)))
+        rows = [{"key": alarm.id, **_row(alarm)} for old, alarm in changes if old is not None]
+        if rows:
+            update = _alarms.update().where(_alarms.c.id == sa.bindparam("key"))
+            await db.execute(update, sorted(rows, key=lambda row: bool(row["is_active"])))
+        fresh = [
+            {"id": a.id, "device": a.device, "rule": a.rule, "received_ms": a.received_ms, **_row(a)}
+            for old, a in changes
+            if old is None
+        ]
+        if fresh:
+            await db.execute(_alarms.insert(), fresh)
+        for follow in self._followers:
+            await follow(db, changes, now)
+        return [alarm for _, alarm in changes]
 
 
-def _make_durable(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
+def _settle(after: dict[str, Alarm], standing: Iterable[str], begun: set[str]) -> None:
+    """Let the newest occurrence of a rule on a device stand alone, and count how fast they come."""
+    of: dict[tuple[str, str], list[str]] = {}
+    for alarm in sorted(after.values(), key=lambda one: (one.began_ms, one.id)):
+        of.setdefault((alarm.device, alarm.rule), []).append(alarm.id)
+    for pair in {(after[key].device, after[key].rule) for key in standing}:
+        keys = of[pair]
+        for earlier, later in pairwise(keys):
+            close = after[later].began_ms - after[earlier].began_ms <= CHATTER_MS
+            if later in begun and close:
+                after[later] = msgspec.structs.replace(after[later], repeats=after[earlier].repeats + 1)
+        active = [key for key in keys if after[key].active]
+        for older in active[:-1]:
+            after[older] = supersede(after[older], after[active[-1]].began_ms)
 
 
-async def _load(db: AsyncConnection, alarm: str) -> Alarm | None:
-    row = (await db.execute(sa.select(_alarms.c.body).where(_alarms.c.id == alarm))).first()
-    return None if row is None else msgspec.json.decode(row.body, type=Alarm)
+async def _of_devices(
+    db: AsyncConnection, devices: Iterable[str], now: int, *, only_open: bool = False
+) -> dict[str, Alarm]:
+    """Return the alarms of devices that stand, are open, or came within the last minute."""
+    of = _alarms.c.device.in_(list(devices))
+    recent = (
+        _alarms.c.is_open if only_open else _alarms.c.is_active | (_alarms.c.received_ms > now - CHATTER_MS)
+    )
+    rows = await db.execute(sa.select(_alarms.c.id, _alarms.c.body).where(of & recent))
+    return {row.id: _decode(row.body) for row in rows}
 
 
-async def _save(db: AsyncConnection, alarm: Alarm, *, fresh: bool) -> None:
-    row = {"is_active": alarm.active, "is_open": alarm.state != "closed", "body": msgspec.json.encode(alarm)}
-    if fresh:
-        keys = {"id": alarm.id, "device": alarm.device, "rule": alarm.rule, "received_ms": alarm.received_ms}
-        await db.execute(_alarms.insert().values(**keys, **row))
-    else:
-        await db.execute(_alarms.update().where(_alarms.c.id == alarm.id).values(**row))
+async def _journal(
+    db: AsyncConnection, alarm: Alarm, kind: str, body: Mapping[str, Any], now: int, version: int
+) -> None:
+    await db.execute(
+        _events.insert().values(
+            id=f"{alarm.id}#{version}", alarm=alarm.id, at_ms=now, kind=kind, body=msgspec.json.encode(body)
+        )
+    )
+
+
+async def _load(db: AsyncConnection, keys: Iterable[str]) -> dict[str, Alarm]:
+    rows = await db.execute(sa.select(_alarms.c.id, _alarms.c.body).where(_alarms.c.id.in_(list(keys))))
+    return {row.id: _decode(row.body) for row in rows}
+
+
+def _row(alarm: Alarm) -> dict[str, Any]:
+    return {"is_active": alarm.active, "is_open": alarm.is_open, "body": msgspec.json.encode(alarm)}
+
+
+def _decode(body: bytes) -> Alarm:
+    return msgspec.json.decode(body, type=Alarm)

@@ -12,8 +12,11 @@ import aiohttp
 import psutil
 import pytest
 from brokers import Mosquitto
+from databases import PostgreSQL
 
 _LEAK_GRACE_S = 3.0
+_SHARED: set[int] = set()
+"""Processes that serve the whole run."""
 
 
 @pytest.fixture
@@ -42,6 +45,17 @@ def mbpoll():
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server for the whole run; ``postgres.create()`` gives each test a database of its own."""
+    if not PostgreSQL.find():
+        missing("postgresql", "apt install postgresql")
+    server = PostgreSQL().start()
+    _SHARED.add(server.pid)
+    yield server
+    server.remove()
+
+
 def missing(what: str, how: str) -> None:
     """A missing server skips on a person's machine and fails where all must be there."""
     reason = f"{what} is not installed ({how})"
@@ -59,7 +73,7 @@ def nothing_is_left_behind():
     yield
 
     def left():
-        alive = [child for child in me.children() if child.pid not in children]
+        alive = [child for child in me.children() if child.pid not in children | _SHARED]
         own = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
         return [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] + own
 
@@ -68,7 +82,7 @@ def nothing_is_left_behind():
         pause.wait(0.02)
     if found := left():
         for child in me.children():
-            if child.pid not in children:
+            if child.pid not in children | _SHARED:
                 child.kill()
         pytest.fail(f"left behind: {found}")
 

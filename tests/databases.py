@@ -1,14 +1,18 @@
-"""Real time-series databases that a test starts and stops: InfluxDB 1.x and VictoriaMetrics."""
+"""Real databases that a test starts and stops: InfluxDB 1.x, VictoriaMetrics and PostgreSQL."""
 
 import contextlib
+import itertools
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 
 def free_port():
@@ -103,3 +107,83 @@ class VictoriaMetrics(Database):
         query = urllib.parse.quote(match)
         with urllib.request.urlopen(f"{self.url}/api/v1/export?match[]={query}", timeout=10) as answer:
             return [json.loads(line) for line in answer.read().splitlines()]
+
+
+class PostgreSQL:
+    """A PostgreSQL server of its own on 127.0.0.1; run by an unprivileged user where the tests run as root."""
+
+    _counter = itertools.count(1)
+
+    def __init__(self):
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="yemai-pg-"))
+        self._as = {}
+        if os.getuid() == 0:
+            account = pwd.getpwnam("postgres")
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            self._as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        self._process = None
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @staticmethod
+    def find():
+        """Return the folder of the newest server's programs, or None."""
+        if path := shutil.which("initdb"):
+            return Path(path).resolve().parent  # a link to it has no neighbours
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        return found[-1].parent if found else None
+
+    def start(self):
+        programs = self.find()
+        if not (self.folder / "data").exists():
+            init = [
+                programs / "initdb",
+                "-D",
+                self.folder / "data",
+                "-A",
+                "trust",
+                "-U",
+                "yemai",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ]
+            subprocess.run(init, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self._as)
+        self._process = subprocess.Popen(
+            [
+                programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-k", self.folder,
+                "-c", "listen_addresses=127.0.0.1",
+            ],
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._as,
+        )  # fmt: skip
+        ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        deadline = time.monotonic() + 30
+        while subprocess.run(ready, check=False, cwd=self.folder).returncode != 0:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self.stop()
+                raise TimeoutError("postgres did not answer in 30 s")
+            time.sleep(0.05)
+        return self
+
+    def create(self):
+        """Make a database of its own for one test; return its address without a scheme."""
+        name = f"test_{os.getpid()}_{next(self._counter)}"
+        create = [self.find() / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "yemai", name]
+        subprocess.run(create, check=True, cwd=self.folder)
+        return f"yemai@127.0.0.1:{self.port}/{name}"
+
+    def stop(self):
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGQUIT)  # at once: nobody wants what it holds
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)

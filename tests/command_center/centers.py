@@ -16,7 +16,7 @@ def write_config(folder, broker_port, page_port, data_url="http://127.0.0.1:1"):
     path = folder / "center.toml"
     path.write_text(
         f'area = "test"\nbroker = {{ host = "127.0.0.1", port = {broker_port} }}\n'
-        f'desk = {{ url = "sqlite+aiosqlite:///{folder}/desk.db" }}\ndata = {{ url = "{data_url}" }}\npage = {{ port = {page_port} }}\n',
+        f'desk = {{ url = "sqlite+aiosqlite:///{folder}/desk.db" }}\naudit = {{ key = "audit.key" }}\ndata = {{ url = "{data_url}" }}\npage = {{ port = {page_port} }}\n',
         "utf-8",
     )
     return path

@@ -208,7 +208,7 @@ async def test_a_lost_memory_is_healed_by_what_is_asserted_again(tmp_path, mosqu
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('desk = { url = "sqlite:///desk.db" }', "$.desk.url: 'sqlite:///desk.db' names no asynchronous driver; like sqlite+aiosqlite:///desk.db or postgresql+asyncpg://user@host/desk"),
+        ('desk = { url = "sqlite:///desk.db" }', "$.desk.url: 'sqlite:///desk.db' names no asynchronous driver; like sqlite+aiosqlite:///desk.db or postgresql+psycopg://user@host/desk"),
         ('map = { streets = "none.geojson" }', "$.map.streets: there is no file '{folder}/none.geojson'"),
         ("pag = { port = 1 }", "$.pag: unknown key; did you mean 'page'?"),
     ],

@@ -1,0 +1,90 @@
+"""How the API answers: JSON by msgspec, errors in both languages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+
+from telemetry.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+class Missing(Exception):
+    """What was asked for is not there; ``str`` of it is English, ``zh`` Chinese."""
+
+    def __init__(self, zh: str, en: str) -> None:
+        super().__init__(en)
+        self.zh = zh
+
+
+def as_json(content: object, status: int = 200) -> Response:
+    """Answer with JSON."""
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def as_error(status: int, zh: str, en: str) -> Response:
+    """Answer with an error that a person can read."""
+    return as_json({"error": {"zh": zh, "en": en}}, status)
+
+
+def map_errors(api: FastAPI) -> None:
+    """Give every error that may cross the seam its status."""
+
+    @api.exception_handler(Unavailable)
+    async def unavailable(_: Request, error: Exception) -> Response:
+        if str(error).startswith("desk:"):
+            return as_error(
+                503,
+                "告警台数据库暂时不可用，操作未执行",
+                f"the desk's database is away, nothing was done: {error}",
+            )
+        return as_error(502, "数据服务暂时不可用", f"the data service is away: {error}")
+
+    @api.exception_handler(Refused)
+    async def refused(_: Request, error: Exception) -> Response:
+        return as_error(409, refusal_zh(str(error)), str(error))
+
+    @api.exception_handler(Missing)
+    async def missing(_: Request, error: Exception) -> Response:
+        return as_error(404, getattr(error, "zh", ""), str(error))
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: Exception) -> Response:
+        first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+        field = ".".join(str(part) for part in first.get("loc", ())[1:]) or "?"
+        return as_error(422, f"“{field}”填写有误", f"'{field}': {first.get('msg', 'invalid')}")
+
+
+_ZH = {
+    "already acknowledged by ": "该告警已由{}确认",
+    "it came from late data": "补报数据的告警已结束，无需确认",
+    "nobody has acknowledged it": "该告警尚未确认",
+    "it is closed": "该告警已关闭",
+    "to whom?": "请填写责任人",
+    "a comment has words": "请填写备注",
+    "already shelved by ": "该告警已由{}搁置",
+    "it is not shelved": "该告警未被搁置",
+    "already taken out of service by ": "该设备已由{}停用",
+    "it is in service": "该设备未停用",
+    "it still stands": "告警条件仍然成立，不能复位",
+    "it is not latched": "该告警未锁存，无需复位",
+    "acknowledge it first": "请先确认，再复位",
+    "a reason is needed": "请填写原因",
+    "it would end before it begins": "结束时间早于开始时间",
+    "at most ": "超过允许的最长时间",
+    "it has changed since": "该告警已有变化，请刷新后再操作",
+}
+
+
+def refusal_zh(words: str) -> str:
+    """Return a refusal in Chinese; its English stands where none is known."""
+    for begin, zh in _ZH.items():
+        if words.startswith(begin):
+            return zh.format(words[len(begin) :])
+    return f"操作被拒绝：{words}"

@@ -1,0 +1,104 @@
+"""The parts of a running centre, as the routes reach them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from command_center.audit import Signer
+from command_center.config import CenterConfig
+from command_center.data import Data
+from command_center.desk import STALE_ASSERTION_MS, Desk
+from command_center.feed import Feed
+from command_center.hub import Hub
+from command_center.store import Store
+from telemetry.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from command_center.lifecycle import Alarm, Hold
+
+
+class Center(msgspec.Struct, frozen=True):
+    """Built by ``app.py``, handed to every route."""
+
+    config: CenterConfig
+    store: Store
+    desk: Desk
+    data: Data
+    feed: Feed
+    hub: Hub
+    clock: Clock
+    signer: Signer
+
+    def told(self, alarm: Alarm) -> dict[str, Any]:
+        """Return an alarm as the page and other readers see it now."""
+        return alarm_json(alarm, self.desk, self.data, self.clock.now_ms())
+
+    def publish(self, alarms: Iterable[Alarm]) -> None:
+        """Tell every open page of alarms as they now stand."""
+        for alarm in alarms:
+            self.hub.publish("alarm", self.told(alarm))
+
+
+def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, Any]:
+    """Return an alarm as the page and other readers see it."""
+    device = data.device(alarm.device)
+    asserted = desk.asserted_ms(alarm)
+    severity = (
+        alarm.severity if alarm.active else alarm.worst
+    )  # what is over asks for attention by how bad it was
+    return {
+        "id": alarm.id,
+        "version": alarm.version,
+        "device": alarm.device,
+        "device_name": device.get("name", {"zh": alarm.device, "en": alarm.device}),
+        "site": device.get("site"),
+        "class": alarm.device_class,
+        "rule": alarm.rule,
+        "metric": alarm.metric,
+        "severity": severity.label.en,
+        "level": severity.level,
+        "worst": alarm.worst.label.en,
+        "category": alarm.category,
+        "title": alarm.title,
+        "value": alarm.value,
+        "limit": alarm.limit,
+        "unit": alarm.unit,
+        "began_ms": alarm.began_ms,
+        "changed_ms": alarm.changed_ms,
+        "ended_ms": alarm.ended_ms,
+        "received_ms": alarm.received_ms,
+        "state": alarm.state,
+        "isa": alarm.isa,
+        "condition": alarm.condition,
+        "suppression": alarm.suppression,
+        "hold": _hold_json(alarm.service or alarm.shelf),
+        "suppressed_by": alarm.by_design,
+        "asks": alarm.asks,
+        "assigned_to": alarm.assigned_to,
+        "reset_by": alarm.reset_by,
+        "repeats": alarm.repeats,
+        "chattering": alarm.chattering,
+        "acknowledged_by": alarm.acknowledged_by,
+        "acknowledged_ms": alarm.acknowledged_ms,
+        "comment": alarm.comment,
+        "retrospective": alarm.retrospective,
+        "last_asserted_ms": asserted,
+        "stale_assertion": alarm.active and now_ms - asserted > STALE_ASSERTION_MS,
+    }
+
+
+def _hold_json(hold: Hold | None) -> dict[str, Any] | None:
+    if hold is None:
+        return None
+    return {
+        "by": hold.by,
+        "reason": hold.reason,
+        "since_ms": hold.since_ms,
+        "until_ms": hold.until_ms,
+        "until_resolved": hold.until_resolved,
+    }

@@ -1,0 +1,125 @@
+"""Alarms: the list, one with its journal, and what people do to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from command_center.answers import Missing, as_error, as_json
+from command_center.audit import Act
+from command_center.deeds import Deed, Kind
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from command_center.center import Center
+
+MOST_AT_ONCE = 1000
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Doing(BaseModel):
+    """What a person does: by whom, with which words; the other fields stand where the deed needs them."""
+
+    name: Name
+    comment: Annotated[str, Field(max_length=500)] = ""
+    to: Annotated[str, Field(max_length=64)] = ""
+    until_ms: Annotated[int, Field(ge=0)] | None = None
+    until_resolved: bool = False
+    version: int | None = None
+
+
+class Seen(BaseModel):
+    """An alarm as a person saw it."""
+
+    id: Annotated[str, Field(max_length=64)]
+    version: int | None = None
+
+
+class Many(BaseModel):
+    """Many alarms to acknowledge at once; ``dry_run`` only tells what it would come to."""
+
+    name: Name
+    comment: Annotated[str, Field(max_length=500)] = ""
+    alarms: Annotated[list[Seen], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    dry_run: bool = False
+
+
+def act_of(request: Request, name: str) -> Act:
+    """Return who asks, and from which address."""
+    return Act(name, request.client.host if request.client else "")
+
+
+def add(api: FastAPI, center: Center) -> None:
+    """Add the routes."""
+    desk = center.desk
+
+    @api.get("/api/alarms", summary="Alarms, newest first")
+    async def get_alarms(
+        state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=5000)] = 500
+    ) -> Response:
+        found = await desk.alarms(only_open=state == "open", limit=limit)
+        return as_json([center.told(alarm) for alarm in found])
+
+    @api.get("/api/alarms/{alarm}", summary="One alarm with its journal")
+    async def get_alarm(alarm: str) -> Response:
+        found = await desk.alarm(alarm)
+        if found is None:
+            raise _no(alarm)
+        return as_json({**center.told(found[0]), "history": found[1]})
+
+    @api.post("/api/alarms/acknowledge", summary="Acknowledge many; those that are or were red are left out")
+    async def post_many(many: Many, request: Request) -> Response:
+        name = many.name.strip()
+        if not name:
+            return as_error(422, "请填写姓名", "a name is needed")
+        wanted = [(seen.id, seen.version) for seen in many.alarms]
+        if many.dry_run:
+            return as_json(await _summary([key for key, _ in wanted]))
+        done, left = await desk.acknowledge_all(wanted, many.comment.strip(), act_of(request, name))
+        center.publish(done)
+        return as_json({"acknowledged": [alarm.id for alarm in done], "left": left})
+
+    async def _summary(keys: list[str]) -> dict[str, Any]:
+        counts = dict.fromkeys(("orange", "yellow", "blue"), 0)
+        red = gone = 0
+        standing = {alarm.id: alarm for alarm in await desk.alarms(only_open=True, limit=100_000)}
+        for key in keys:
+            alarm = standing.get(key)
+            if alarm is None or alarm.acknowledged_by:
+                gone += 1
+            elif alarm.worst.label.en == "red":
+                red += 1
+            else:
+                counts[alarm.worst.label.en] += 1
+        worst = next((word for word, count in counts.items() if count), None)
+        return {
+            "alarms": sum(counts.values()),
+            "by_severity": counts,
+            "worst": worst,
+            "red_left": red,
+            "not_waiting": gone,
+        }
+
+    @api.post(
+        "/api/alarms/{alarm}/{deed}",
+        summary="Acknowledge, assign, comment, shelve, take out of service, reset",
+    )
+    async def post_deed(alarm: str, deed: Kind, by: Doing, request: Request) -> Response:
+        name = by.name.strip()
+        if not name:
+            return as_error(422, "请填写姓名", "a name is needed")
+        wanted = Deed(deed, by.comment.strip(), by.to.strip(), by.until_ms, by.until_resolved)
+        try:
+            changed = await desk.do(alarm, wanted, act_of(request, name), version=by.version)
+        except KeyError:
+            raise _no(alarm) from None
+        center.publish(changed)
+        return as_json(center.told(changed[0]))
+
+
+def _no(alarm: str) -> Missing:
+    return Missing(f"没有告警 {alarm}", f"there is no alarm {alarm}")

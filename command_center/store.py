@@ -1,0 +1,89 @@
+"""One database, SQLite or PostgreSQL: one writer at a time, commits that are on disk, errors that say wait."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from command_center.tables import metadata
+from telemetry.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_WRITER = 0x59656D6169  # one writer for all processes on one PostgreSQL: the audit chain has one end
+_POOL_WAIT_S = 5
+
+
+class Store:
+    """``async with Store(url) as store``; ``store.change()`` is a transaction of the only writer."""
+
+    def __init__(self, url: str) -> None:
+        self._writing = asyncio.Lock()
+        self._is_sqlite = url.startswith("sqlite")
+        more: dict[str, Any] = {} if self._is_sqlite else {"pool_timeout": _POOL_WAIT_S}
+        self._engine = create_async_engine(url, pool_pre_ping=not self._is_sqlite, **more)
+        if self._is_sqlite:
+            sa.event.listen(self._engine.sync_engine, "connect", _make_durable)
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with self._mapped(), self._engine.begin() as db:
+                await db.run_sync(_create)
+        except Unavailable as error:
+            await self._engine.dispose()
+            raise Unavailable(f"the desk's database does not open: {error}") from None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[AsyncConnection]:
+        """Commit what the block does, or nothing; raise :class:`Unavailable` when the database is away."""
+        async with self._writing, self._mapped(), self._engine.begin() as db:
+            if not self._is_sqlite:
+                await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
+            yield db
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Read; raise :class:`Unavailable` when the database is away."""
+        async with self._mapped(), self._engine.connect() as db:
+            yield db
+
+    @asynccontextmanager
+    async def _mapped(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (IntegrityError, ProgrammingError):
+            raise  # ours
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+            raise Unavailable(f"desk: {reason}") from None
+
+
+def _create(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    for table in metadata.tables.values():  # a database from before an index existed
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
+
+
+def _make_durable(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.close()

@@ -1,0 +1,77 @@
+"""The desk's tables, for SQLite and PostgreSQL alike; times are UTC milliseconds, bodies are JSON."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+_Counter = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("rule", sa.String(128), nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("is_open", sa.Boolean, nullable=False),
+    sa.Column("received_ms", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("alarms_open", "is_open", "received_ms"),
+    sa.Index("alarms_of", "device", "rule", "is_active"),
+)
+sa.Index(  # the database itself keeps two alarms of one rule on one device from standing at once
+    "alarms_one_active",
+    alarms.c.device,
+    alarms.c.rule,
+    unique=True,
+    sqlite_where=alarms.c.is_active,
+    postgresql_where=alarms.c.is_active,
+)
+
+events = sa.Table(  # append-only: what the feed said and what people did
+    "alarm_events",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),  # a transition's id, or <alarm>#<version>
+    sa.Column("alarm", sa.String(64), nullable=False, index=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+quarantine = sa.Table(
+    "feed_quarantine",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+)
+
+holds = sa.Table(  # what is shelved or out of service: a rule on a device, or a whole device (rule '')
+    "holds",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("rule", sa.String(128), nullable=False),
+    sa.Column("since_ms", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.Column("is_applied", sa.Boolean, nullable=False),
+    sa.Column("over_ms", sa.BigInteger),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("holds_of", "device", "over_ms"),
+    sa.Index("holds_until", "over_ms", "until_ms"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", _Counter, primary_key=True, autoincrement=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("who", sa.String(64), nullable=False),
+    sa.Column("what", sa.String(64), nullable=False),
+    sa.Column("target", sa.String(128), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+)

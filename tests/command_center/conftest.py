@@ -1,0 +1,22 @@
+"""The desk over each database there is, on a clock that a test moves."""
+
+import pytest
+from desks import HandClock, opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/desk.db"
+    return f"postgresql+psycopg://{request.getfixturevalue('postgres').create()}"
+
+
+@pytest.fixture
+def clock():
+    return HandClock()
+
+
+@pytest.fixture
+async def desk(url, clock):
+    async with opened(url, clock) as one:
+        yield one
