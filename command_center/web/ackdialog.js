@@ -5,25 +5,8 @@ import { acknowledge } from './api.js';
 import { momentOf } from './format.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
+import { remember, rememberedName } from './person.js';
 import { set, takeAlarm, state } from './store.js';
-
-const NAME_KEY = 'yemai.name';
-
-function rememberedName() {
-  try {
-    return localStorage.getItem(NAME_KEY) ?? '';
-  } catch {
-    return '';
-  }
-}
-
-function remember(name) {
-  try {
-    localStorage.setItem(NAME_KEY, name);
-  } catch {
-    // A kiosk may forbid storage: the name is then asked for each time.
-  }
-}
 
 export function AckDialog() {
   const alarm = state.alarms.get(state.asking);

@@ -9,12 +9,13 @@ import { momentOf, numberOf, sayValue, spanOf, unitOf, whenOf } from './format.j
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
 import { countBySeverity, inOrder, SEVERITIES } from './severity.js';
-import { now, select, set, state } from './store.js';
+import { isHeld, isUnseen, now, openAlarms, select, set, state } from './store.js';
 
 const ROWS = 100;
 const RECENT = 200;
 
-export const canAcknowledge = (alarm) => alarm.state === 'unacknowledged' || alarm.state === 'ended_unacknowledged';
+export const canAcknowledge = (alarm) =>
+  ['unacknowledged', 'latched_unacknowledged', 'ended_unacknowledged'].includes(alarm.state);
 
 /** "97.2 °C · limit 95 °C", the word of a state, or nothing where neither applies. */
 export function Reading({ alarm }) {
@@ -35,31 +36,46 @@ function openAlarm(alarm) {
   if (matchMedia('(max-width: 799px)').matches) set({ tab: 'devices' });
 }
 
+/** Who holds it, why and until when; or which logic does. */
+function heldWords(alarm) {
+  if (!alarm.hold) return t('hold.logic', alarm.suppressed_by ?? '');
+  const { by, reason, until_ms: until } = alarm.hold;
+  return t('hold.words', by, reason, whenOf(until, now(), state.lang));
+}
+
 export function AlarmRow({ alarm, current, refer, onFocus }) {
   const device = state.devices.get(alarm.device);
   const site = state.sites.get(alarm.site ?? device?.site);
   const over = alarm.ended_ms !== null;
-  const stateWord = t(`state.${alarm.state}`);
+  const held = isHeld(alarm);
+  const stateWord = held ? t(`suppression.${alarm.suppression}`) : t(`state.${alarm.state}`);
   const place = [say(alarm.device_name ?? device?.name ?? alarm.device), site && say(site.name)].filter(Boolean).join(' · ');
   const began = momentOf(alarm.began_ms, state.lang);
-  return html`<li ref=${refer} class="alarm ${alarm.severity} ${alarm.state}" data-alarm=${alarm.id}
+  return html`<li ref=${refer} class="alarm ${alarm.severity} ${held ? 'held' : alarm.state}" data-alarm=${alarm.id}
       tabindex=${current ? 0 : -1} aria-label=${`${t(`level.${alarm.severity}`)}, ${stateWord}, ${say(alarm.title)}, ${place}`}
       aria-current=${alarm.device === state.selected ? 'true' : undefined}
       onFocus=${onFocus} onClick=${() => openAlarm(alarm)}>
-    <div class="level"><${Mark} severity=${alarm.severity} hollow=${alarm.state !== 'unacknowledged'} /><span>${t(`color.${alarm.severity}`)}</span></div>
+    <div class="level"><${Mark} severity=${alarm.severity} hollow=${held || alarm.state !== 'unacknowledged'} /><span>${t(`color.${alarm.severity}`)}</span></div>
     <div class="what">
       <p class="title">${say(alarm.title)}<span class="category">${t(`category.${alarm.category}`)}</span>
+        ${alarm.chattering && html`<span class="category">${t('alarm.chattering', alarm.repeats + 1)}</span>`}
         ${alarm.retrospective && html`<span class="category">${t('alarm.late')}</span>`}</p>
       <p class="place">${place}</p>
       <p class="facts"><${Reading} alarm=${alarm} />
         <time title=${began}>${t('alarm.began', whenOf(alarm.began_ms, now(), state.lang))} · ${t('alarm.ago', spanOf(now() - alarm.began_ms, state.lang))}</time>
         ${over && html`<span>${t('alarm.ended', whenOf(alarm.ended_ms, now(), state.lang))}</span>`}</p>
+      ${held && html`<p class="who">⏸ ${heldWords(alarm)}</p>`}
+      ${alarm.assigned_to && html`<p class="who">→ ${t('alarm.assigned', alarm.assigned_to)}</p>`}
       ${alarm.acknowledged_by && html`<p class="who">✓ ${t('alarm.by', alarm.acknowledged_by, whenOf(alarm.acknowledged_ms, now(), state.lang))}${alarm.comment ? `　${alarm.comment}` : ''}</p>`}
     </div>
     <div class="deed">
       <span class="state">${stateWord}</span>
-      ${canAcknowledge(alarm) && html`<button class="ack" tabindex=${current ? 0 : -1}
-        onClick=${(event) => { event.stopPropagation(); set({ asking: alarm.id }); }}>${t('ack')}</button>`}
+      <div class="do">
+        <button class="open" tabindex=${current ? 0 : -1} aria-label=${t('record.open')} title=${t('record.open')}
+          onClick=${(event) => { event.stopPropagation(); set({ reading: alarm.id }); }}>⋯</button>
+        ${canAcknowledge(alarm) && !held && html`<button class="ack" tabindex=${current ? 0 : -1}
+          onClick=${(event) => { event.stopPropagation(); set({ asking: alarm.id }); }}>${t('ack')}</button>`}
+      </div>
     </div>
   </li>`;
 }
@@ -90,6 +106,8 @@ function onKey(event, rows, index, go) {
     go(Math.max(0, Math.min(rows.length - 1, moves[event.key])));
   } else if (event.key === 'Enter' && event.target.tagName !== 'BUTTON' && alarm) {
     openAlarm(alarm);
+  } else if (event.key.toLowerCase() === 'r' && !event.ctrlKey && !event.metaKey && alarm) {
+    set({ reading: alarm.id });
   } else if (event.key.toLowerCase() === 'a' && !event.ctrlKey && !event.metaKey && alarm && canAcknowledge(alarm)) {
     set({ asking: alarm.id });
   } else {
@@ -99,13 +117,16 @@ function onKey(event, rows, index, go) {
 }
 
 export function AlarmList() {
-  const [recent, setRecent] = useState(false);
+  const [view, setView] = useState('open');
+  const recent = view === 'recent';
   const [shown, setShown] = useState(ROWS);
   const [at, setAt] = useState(null);
   const list = useRef(null);
   const records = useRecent(recent);
-  const open = inOrder(state.alarms.values());
-  const all = recent ? records.rows : open;
+  const open = inOrder(openAlarms());
+  const held = inOrder([...state.alarms.values()].filter(isHeld));
+  const all = { open, held, recent: records.rows }[view];
+  const sweepable = open.filter((alarm) => isUnseen(alarm) && alarm.worst !== 'red' && alarm.severity !== 'red');
   const rows = all.slice(0, shown);
   const index = Math.max(0, rows.findIndex((alarm) => alarm.id === at));
   const lost = state.link.status === 'lost';
@@ -118,10 +139,12 @@ export function AlarmList() {
     <header>
       <h2>${t('alarms')}</h2>
       <div class="switch" role="group" aria-label=${t('alarms')}>
-        <button aria-pressed=${!recent} onClick=${() => setRecent(false)}>${t('alarms.open')} ${open.length}</button>
-        <button aria-pressed=${recent} onClick=${() => setRecent(true)}>${t('alarms.recent')}</button>
+        <button aria-pressed=${view === 'open'} onClick=${() => setView('open')}>${t('alarms.open')} ${open.length}</button>
+        <button aria-pressed=${view === 'held'} onClick=${() => setView('held')}>${t('alarms.held')} ${held.length}</button>
+        <button aria-pressed=${recent} onClick=${() => setView('recent')}>${t('alarms.recent')}</button>
       </div>
       <span class="keys">${t('alarms.keys')}</span>
+      ${view === 'open' && sweepable.length > 1 && html`<button class="sweep" onClick=${() => set({ sweeping: sweepable })}>${t('sweep', sweepable.length)}</button>`}
     </header>
     ${lost && state.link.heard > 0 && html`<p class="asof">${t('alarms.asof', whenOf(state.link.heard + state.skew, now(), state.lang))}</p>`}
     ${records.words && html`<p class="asof" role="alert">${say(records.words)}</p>`}
@@ -129,13 +152,14 @@ export function AlarmList() {
       ${rows.map((alarm, i) => html`<${AlarmRow} key=${alarm.id} alarm=${alarm} current=${i === index} onFocus=${() => setAt(alarm.id)} />`)}
     </ol>
     ${all.length > shown && html`<button class="more" onClick=${() => setShown(shown + ROWS)}>${t('alarms.more', Math.min(ROWS, all.length - shown), all.length)}</button>`}
-    ${!rows.length && html`<${Quiet} recent=${recent} loading=${records.loading} />`}
+    ${!rows.length && html`<${Quiet} recent=${recent} held=${view === 'held'} loading=${records.loading} />`}
     <p class="hidden" role="status">${SEVERITIES.filter((word) => counts[word]).map((word) => `${t(`level.${word}`)}: ${counts[word]}`).join(', ')}</p>
   </section>`;
 }
 
-function Quiet({ recent, loading }) {
+function Quiet({ recent, held, loading }) {
   if (loading || state.link.status === 'connecting') return html`<div class="quiet"><p>${t('alarms.loading')}</p></div>`;
+  if (held) return html`<div class="quiet"><p>${t('alarms.none.held')}</p></div>`;
   if (recent) return html`<div class="quiet"><p>${t('alarms.none.recent')}</p></div>`;
   if (state.link.status === 'lost') return null;
   const away = [...state.devices.values()].filter((device) => device.condition !== 'live').length;

@@ -14,7 +14,10 @@
  *   classes:   {class: {label: Text, metrics: {metric: {unit, kind, label: Text,
  *               states: {"0": Text}, bits: {"0": Text}}}}}, metrics in the order of the class file
  * GET /api/alarms?state=all&limit=200    [Alarm JSON], newest first
- * POST /api/alarms/{id}/acknowledge      {name, comment} → Alarm JSON; else {error: Text}
+ * GET /api/alarms/{id}                   Alarm JSON with history: [{id, at_ms, kind, body}], notices: [{…}]
+ * POST /api/alarms/{id}/{deed}           {name, comment, to?, until_ms?, until_resolved?, version?} → Alarm JSON; else {error: Text}
+ *   acknowledge, take_back, assign, comment, shelve, unshelve, withdraw, restore, reset
+ * POST /api/alarms/acknowledge           {name, comment, alarms: [{id, version}], dry_run} → {acknowledged, left} or the summary
  * GET /api/data/history?device&metric&from_ms&to_ms&step_ms&aggregate=mean|last
  *                                        {points: [[t, v|null, quality?]]}
  * GET /api/stream   events `alarm` (Alarm JSON, also when it closes), `latest` ([{device, time, values, quality}]),
@@ -51,6 +54,19 @@ async function request(path, options = {}) {
 
 export const fetchOverview = () => request('api/overview');
 export const fetchRecentAlarms = (limit) => request(`api/alarms?state=all&limit=${limit}`);
+
+/** One alarm with its journal, newest entry last. */
+export const fetchAlarm = (id) => request(`api/alarms/${encodeURIComponent(id)}`);
+
+const post = (path, body) => request(path, {
+  method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
+});
+
+/** Do to one alarm what the deed says (assign, comment, shelve, …); returns the alarm as it then stands. */
+export const doDeed = (id, deed, body) => post(`api/alarms/${encodeURIComponent(id)}/${deed}`, body);
+
+/** Acknowledge many; with `dry_run` only what it would come to. */
+export const acknowledgeMany = (body) => post('api/alarms/acknowledge', body);
 
 /** Acknowledge one alarm in a person's name; returns the alarm as it then stands. */
 export function acknowledge(id, name, comment) {

@@ -1,6 +1,8 @@
 /** The page: lays out header, critical bar, alarms, map and panel, and starts the link to the server. */
 import { html, render } from './vendor/htm/standalone.module.js';
 import { AckDialog } from './ackdialog.js';
+import { BulkDialog } from './bulkdialog.js';
+import { AlarmRecord } from './record.js';
 import { AlarmList, Reading } from './alarms.js';
 import { DevicePanel } from './device.js';
 import { whenOf } from './format.js';
@@ -12,13 +14,13 @@ import { Mark } from './mark.js';
 import { Places } from './places.js';
 import { inOrder } from './severity.js';
 import { startSound } from './sound.js';
-import { now, select, set, state, useStore } from './store.js';
+import { isUnseen, now, openAlarms, select, set, state, useStore } from './store.js';
 
 const TABS = ['alarms', 'map', 'devices'];
 
 /** Red alarms that nobody has acknowledged and that are not from late data. */
-const critical = () => inOrder(state.alarms.values())
-  .filter((alarm) => alarm.severity === 'red' && alarm.state === 'unacknowledged' && !alarm.retrospective);
+const critical = () => inOrder(openAlarms())
+  .filter((alarm) => alarm.severity === 'red' && isUnseen(alarm) && !alarm.ended_ms && !alarm.retrospective);
 
 /** A bar over the whole width, and an edge around the page, while a red alarm waits for a person. */
 function CriticalBar() {
@@ -47,18 +49,18 @@ function CriticalBar() {
 function Panel() {
   if (state.selected) return html`<${DevicePanel} id=${state.selected} />`;
   const wall = matchMedia('(min-width: 2560px)').matches;
-  const [worst] = wall ? inOrder(state.alarms.values()) : [];
+  const [worst] = wall ? inOrder(openAlarms()) : [];
   return worst ? html`<${DevicePanel} id=${worst.device} spotlight=${true} />` : html`<${Places} />`;
 }
 
 function Tabs() {
   return html`<nav class="tabs">${TABS.map((tab) => html`<button key=${tab} aria-current=${state.tab === tab ? 'page' : undefined}
-    onClick=${() => set({ tab })}>${t(`tab.${tab}`)}${tab === 'alarms' && state.alarms.size > 0 ? html` <b>${state.alarms.size}</b>` : ''}</button>`)}</nav>`;
+    onClick=${() => set({ tab })}>${t(`tab.${tab}`)}${tab === 'alarms' && openAlarms().length > 0 ? html` <b>${openAlarms().length}</b>` : ''}</button>`)}</nav>`;
 }
 
 function Page() {
   useStore();
-  const count = state.alarms.size;
+  const count = openAlarms().length;
   const title = `${count ? `(${count}) ` : ''}${say(state.title)}`;
   if (document.title !== title) document.title = title;
   return html`<div class="page" data-tab=${state.tab} data-link=${state.link.status}>
@@ -70,6 +72,8 @@ function Page() {
       <div class="panel"><${Panel} /></div>
     </main>
     <${Tabs} />
+    <${AlarmRecord} />
+    <${BulkDialog} />
     <${AckDialog} />
   </div>`;
 }
@@ -81,7 +85,7 @@ document.addEventListener('keydown', (event) => {
     document.querySelector('.alarms li[tabindex="0"]')?.focus();
     event.preventDefault();
   }
-  if (event.key === 'Escape' && !state.asking && state.selected) select(null);
+  if (event.key === 'Escape' && !state.asking && !state.reading && !state.sweeping && state.selected) select(null);
 });
 render(html`<${Page} />`, document.getElementById('page'));
 startSound();

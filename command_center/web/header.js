@@ -5,7 +5,7 @@ import { say, setLanguage, t } from './i18n.js';
 import { Mark } from './mark.js';
 import { countBySeverity, SEVERITIES } from './severity.js';
 import { toggleSound } from './sound.js';
-import { changed, now, state } from './store.js';
+import { changed, isUnseen, now, openAlarms, state } from './store.js';
 
 const DATA_LATE_MS = 15_000;
 const FEED_LATE_MS = 60_000; // standing alarms are re-asserted every 20 s
@@ -37,9 +37,9 @@ function Health() {
 }
 
 function Counts() {
-  const alarms = [...state.alarms.values()];
+  const alarms = openAlarms();
   const all = countBySeverity(alarms);
-  const unseen = countBySeverity(alarms.filter((alarm) => alarm.state !== 'acknowledged'));
+  const unseen = countBySeverity(alarms.filter(isUnseen));
   return html`<ul class="counts ${state.link.status === 'lost' ? 'frozen' : ''}" aria-label=${t('alarms.open')}>
     ${SEVERITIES.map((word) => html`<li key=${word} class="${word} ${all[word] ? 'some' : 'none'}"
         aria-label=${`${t(`level.${word}`)}: ${all[word]}, ${t('state.unacknowledged')} ${unseen[word]}`}>

@@ -2,7 +2,7 @@
  * Sound for alarms that nobody has acknowledged, off until a person turns it on: red three tones, orange two, every 8 s.
  */
 import { rankOf } from './severity.js';
-import { changed, onAlarm, state } from './store.js';
+import { changed, isHeld, onAlarm, state } from './store.js';
 
 const EVERY_MS = 8_000;
 const TONES = { 4: [880, 660, 880], 3: [660, 523] };
@@ -24,7 +24,7 @@ function play(rank) {
   });
 }
 
-const calls = (alarm) => alarm.state === 'unacknowledged' && !alarm.retrospective;
+const calls = (alarm) => alarm.state === 'unacknowledged' && !isHeld(alarm) && !alarm.retrospective;
 
 function worst() {
   return Math.max(0, ...[...state.alarms.values()].filter(calls).map((alarm) => rankOf(alarm.severity)));

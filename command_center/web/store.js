@@ -30,9 +30,12 @@ export const state = {
   selected: null, // device id
   metric: null, // metric chosen for the chart
   asking: null, // alarm id whose acknowledgement dialog is open
+  reading: null, // alarm id whose record is open
+  sweeping: null, // alarms that the dialog for many is about
   watched: { device: null, metric: null, trail: [] }, // what the chart shows, and [time, value] since it does
   tab: 'alarms',
   sound: 'off',
+  notices: 0, // grows when a message to a person changes
   version: 0, // grows with every change
   places: 0, // grows when anything on the map changes
 };
@@ -72,6 +75,16 @@ export function useStore() {
 
 /** The server's time now, UTC ms. */
 export const now = () => Date.now() + state.skew;
+
+/** Whether an alarm is shelved, suppressed or out of service: it stays in the record and asks nobody. */
+export const isHeld = (alarm) => (alarm.suppression ?? 'none') !== 'none';
+
+/** Whether somebody has still to say that he has seen it. */
+export const isUnseen = (alarm) =>
+  ['unacknowledged', 'latched_unacknowledged', 'ended_unacknowledged'].includes(alarm.state) && !isHeld(alarm);
+
+/** Open alarms that are nobody's decision to leave alone. */
+export const openAlarms = () => [...state.alarms.values()].filter((alarm) => !isHeld(alarm));
 
 function deviceOf(row, before) {
   const latest = before?.latest ?? new Map();
@@ -174,7 +187,8 @@ export function mark(at = now()) {
   for (const alarm of state.alarms.values()) {
     const rank = rankOf(alarm.severity);
     const entry = worst.get(alarm.device) ?? { rank: 0, open: false };
-    const open = alarm.state !== 'acknowledged';
+    if (isHeld(alarm)) continue;
+    const open = isUnseen(alarm);
     if (rank > entry.rank || (rank === entry.rank && open)) worst.set(alarm.device, { rank, open });
   }
   let different = false;

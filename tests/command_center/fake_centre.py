@@ -43,6 +43,7 @@ class FakeCentre:
         self.refusal: tuple[int, Json] | None = None
         self.silent = False
         self.away = False
+        self.notices: list[Json] = []
         self._port = port
         self._pulse_s = pulse_s
         self._streams: set[web.StreamResponse] = set()
@@ -64,7 +65,20 @@ class FakeCentre:
                     "comment": "已派巡检员到场查看",
                 }
             if n % 8 == 3:
-                alarm |= {"state": "ended_unacknowledged", "ended_ms": now_ms() - 20_000}
+                alarm |= {
+                    "state": "ended_unacknowledged",
+                    "ended_ms": now_ms() - 20_000,
+                    "condition": "returned",
+                }
+            if n % 8 == 6:
+                hold = {"by": "李娜", "reason": "道路施工", "until_ms": now_ms() + 600_000}
+                alarm |= {
+                    "suppression": "shelved",
+                    "hold": hold,
+                    "state": "unacknowledged",
+                    "acknowledged_by": None,
+                    "comment": None,
+                }
             self.alarms[alarm["id"]] = alarm
 
     # -- what a test does -------------------------------------------------
@@ -79,7 +93,8 @@ class FakeCentre:
             "rule": rule, "metric": metric, "severity": severity, "level": LEVELS[severity], "category": category, "title": title,
             "value": value, "limit": limit, "unit": unit, "began_ms": began, "changed_ms": began, "ended_ms": None, "received_ms": began,
             "state": "unacknowledged", "isa": "unack", "acknowledged_by": None, "acknowledged_ms": None, "comment": None,
-            "retrospective": False, "last_asserted_ms": began,
+            "retrospective": False, "last_asserted_ms": began, "version": 1, "worst": severity, "condition": "active",
+            "suppression": "none", "hold": None, "suppressed_by": None, "assigned_to": None, "repeats": 0, "chattering": False,
         }  # fmt: skip
 
     def push(self, alarm: Json) -> None:
@@ -139,7 +154,10 @@ class FakeCentre:
         app.router.add_get("/", self._index)
         app.router.add_get("/api/overview", self._overview)
         app.router.add_get("/api/alarms", self._list)
+        app.router.add_get("/api/alarms/{id}", self._record)
+        app.router.add_post("/api/alarms/acknowledge", self._many)
         app.router.add_post("/api/alarms/{id}/acknowledge", self._acknowledge)
+        app.router.add_post("/api/alarms/{id}/{deed}", self._deed)
         app.router.add_get("/api/data/history", self._history)
         app.router.add_get("/api/stream", self._stream)
         app.router.add_static("/", WEB)
@@ -242,6 +260,56 @@ class FakeCentre:
             "comment": body["comment"],
         }
         self.alarms[key] = alarm
+        self._tell("alarm", alarm)
+        return web.json_response(alarm)
+
+    async def _record(self, request: web.Request) -> web.StreamResponse:
+        alarm = self.alarms[request.match_info["id"]]
+        began = {"change": "began", "severity": 2, "value": alarm["value"], "unit": alarm["unit"]}
+        history = [
+            {"id": f"{alarm['id']}-0", "at_ms": alarm["began_ms"], "kind": "began", "body": began},
+            {
+                "id": f"{alarm['id']}#2",
+                "at_ms": now_ms() - 30_000,
+                "kind": "comment",
+                "body": {"name": "李娜", "text": "现场无明火"},
+            },
+        ]
+        return web.json_response({**alarm, "history": history, "notices": self.notices})
+
+    async def _many(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        named = [self.alarms[seen["id"]] for seen in body["alarms"]]
+        if body.get("dry_run"):
+            counts = {
+                word: sum(alarm["severity"] == word for alarm in named)
+                for word in ("orange", "yellow", "blue")
+            }
+            worst = next((word for word, count in counts.items() if count), None)
+            return web.json_response(
+                {"alarms": len(named), "by_severity": counts, "worst": worst, "red_left": 0, "not_waiting": 0}
+            )
+        self.seen.append(("many", body))
+        for alarm in named:
+            seen = {"state": "acknowledged", "acknowledged_by": body["name"], "acknowledged_ms": now_ms()}
+            self.alarms[alarm["id"]] = alarm | seen
+            self._tell("alarm", alarm | seen)
+        return web.json_response({"acknowledged": [alarm["id"] for alarm in named], "left": {}})
+
+    async def _deed(self, request: web.Request) -> web.StreamResponse:
+        body, deed = await request.json(), request.match_info["deed"]
+        alarm = self.alarms[request.match_info["id"]]
+        self.seen.append((deed, body))
+        if self.refusal is not None:
+            status, words = self.refusal
+            return web.json_response({"error": words}, status=status)
+        alarm = alarm | {"version": alarm["version"] + 1}
+        if deed == "shelve":
+            hold = {"by": body["name"], "reason": body["comment"], "until_ms": body["until_ms"]}
+            alarm |= {"suppression": "shelved", "hold": hold}
+        elif deed == "assign":
+            alarm |= {"assigned_to": body["to"]}
+        self.alarms[alarm["id"]] = alarm
         self._tell("alarm", alarm)
         return web.json_response(alarm)
 

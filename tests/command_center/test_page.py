@@ -121,7 +121,8 @@ def test_alarms_stand_by_severity_and_then_the_newest_first(browser, centre):
             "rows => rows.map((row) => row.dataset.alarm)"
         )
         rank = {"red": 0, "orange": 1, "yellow": 2, "blue": 3}
-        due = sorted(centre.alarms.values(), key=lambda alarm: (rank[alarm["severity"]], -alarm["began_ms"]))
+        standing = [alarm for alarm in centre.alarms.values() if alarm["suppression"] == "none"]
+        due = sorted(standing, key=lambda alarm: (rank[alarm["severity"]], -alarm["began_ms"]))
         assert shown == [alarm["id"] for alarm in due]
 
 
@@ -226,7 +227,7 @@ def test_the_console_stays_silent_and_only_the_own_origin_is_asked(browser, cent
         screen.wait_for(".maplibregl-canvas, .svgmap")
         screen.wait_for(".alarms li.alarm").click()
         screen.wait_for(".device .plot canvas")
-        screen.page.click(".alarms .switch button >> nth=1")
+        screen.page.click(".alarms .switch button >> nth=2")
         screen.wait_for(".alarms li.closed")
         assert screen.complaints == []
         assert screen.origins == {centre.url}
@@ -266,3 +267,50 @@ def test_two_thousand_devices_are_clustered_and_the_list_is_capped(browser):
         assert screen.count(".deviceline") == 120
         screen.wait_for(".more").click()
         sync_api.expect(screen.page.locator(".alarms li.alarm")).to_have_count(200)
+
+
+def test_a_person_shelves_an_alarm_with_a_reason_and_it_leaves_the_list_for_the_held_ones(browser, centre):
+    with opened(browser, centre) as screen:
+        row = screen.wait_for(".alarms li.orange.unacknowledged")
+        alarm = row.get_attribute("data-alarm")
+        row.locator(".open").click()
+        screen.wait_for(".record .timeline li")
+        assert "现场无明火" in screen.wait_for(".timeline li[data-kind=comment]").inner_text()
+        screen.page.click(".record [data-deed=shelve]")
+        screen.page.fill(".record input[name=name]", "赵敏")
+        screen.page.select_option(".record select", "60")
+        screen.page.fill(".record textarea", "传感器检修")
+        screen.page.click(".record button[type=submit]")
+        sync_api.expect(screen.page.locator(f'.alarms li[data-alarm="{alarm}"]')).to_have_count(0)
+        [(deed, body)] = centre.seen
+        assert (deed, body["name"], body["comment"], body["version"]) == ("shelve", "赵敏", "传感器检修", 1)
+        assert 59 * 60_000 < body["until_ms"] - time.time() * 1000 < 61 * 60_000
+        screen.page.keyboard.press("Escape")
+        screen.page.locator(".alarms .switch button").nth(1).click()
+        held = screen.wait_for(f'.alarms li.held[data-alarm="{alarm}"]')
+        assert "传感器检修" in held.inner_text()
+
+
+def test_many_are_acknowledged_with_a_summary_and_the_red_one_stays(browser, centre):
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms .sweep").click()
+        summary = screen.wait_for(".sweepcounts").inner_text()
+        assert "最高 橙" in summary
+        screen.page.fill("dialog[open] input[name=name]", "赵敏")
+        screen.page.click("dialog[open] button[type=submit]")
+        sync_api.expect(screen.page.locator(".alarms li.unacknowledged")).to_have_count(1)
+        assert screen.count(".alarms li.red.unacknowledged") == 1
+        [(_, body)] = centre.seen
+        assert all(centre.alarms[seen["id"]]["severity"] != "red" for seen in body["alarms"])
+
+
+def test_a_deed_that_is_refused_says_why_and_keeps_what_was_written(browser, centre):
+    centre.refusal = (409, text("该告警已有变化，请刷新后再操作", "it has changed since"))
+    with opened(browser, centre, query="?lang=en") as screen:
+        screen.wait_for(".alarms li.alarm .open").click()
+        screen.page.click(".record [data-deed=comment]")
+        screen.page.fill(".record input[name=name]", "Zhao Min")
+        screen.page.fill(".record textarea", "looks fine")
+        screen.page.click(".record button[type=submit]")
+        assert "it has changed since" in screen.wait_for(".record form [role=alert]").inner_text()
+        assert screen.page.input_value(".record textarea") == "looks fine"
