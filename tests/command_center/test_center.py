@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import sqlite3
+import sys
 
 import msgspec
 import pytest
@@ -222,3 +224,65 @@ async def test_a_mistake_in_the_configuration_is_one_sentence(tmp_path, line, me
         2,
         f"command_center: {path}: {message.format(folder=tmp_path)}",
     )
+
+
+async def yemai(*words):
+    program = "from yemai.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, *words, env={**os.environ, "YEMAI_LANG": "en"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_people_hold_sweep_and_audit_over_http_and_the_command_line_verifies(
+    center, feed, http, tmp_path
+):
+    calm = transition(0, Change.BEGAN, Severity.YELLOW, device="y")
+    for seq, one in enumerate((LIFE[0], calm, transition(0, Change.BEGAN, device="red")), 1):
+        await feed.tell(seq, one)
+    await wait_until(lambda: feed.acked >= {1, 2, 3})
+    shelf = {"name": "王建国", "comment": "施工", "version": 1}
+    status, told = await post(http, f"{center}/api/alarms/{calm.alarm}/shelve", shelf)
+    assert (status, told["suppression"], told["hold"]["reason"]) == (200, "shelved", "施工")
+    status, told = await post(http, f"{center}/api/alarms/{calm.alarm}/assign", {**shelf, "to": "李娜"})
+    assert (status, told["error"]["zh"]) == (409, "该告警已有变化，请刷新后再操作")
+    _, (hold,) = await ask(http, f"{center}/api/holds")
+    assert (await post(http, f"{center}/api/holds/{hold['id']}/end", {"name": "李娜"}))[1] == []
+    alarms = [{"id": a["id"], "version": a["version"]} for a in (await ask(http, f"{center}/api/alarms"))[1]]
+    sweep = {"name": "李娜", "comment": "", "alarms": alarms}
+    _, summary = await post(http, f"{center}/api/alarms/acknowledge", {**sweep, "dry_run": True})
+    assert (summary["alarms"], summary["worst"], summary["red_left"]) == (2, "orange", 1)
+    _, swept = await post(http, f"{center}/api/alarms/acknowledge", sweep)
+    assert (len(swept["acknowledged"]), list(swept["left"].values())) == (2, ["red"])
+    _, trail = await ask(http, f"{center}/api/audit")
+    assert [entry["what"] for entry in trail] == [
+        "alarm.acknowledge",
+        "alarm.acknowledge",
+        "hold.end",
+        "alarm.shelve",
+    ]
+    assert {entry["address"] for entry in trail} == {"127.0.0.1"}
+    assert (await ask(http, f"{center}/api/audit/verify"))[1]["whole"]
+    _, checkpoint = await ask(http, f"{center}/api/audit/checkpoint")
+    kept = tmp_path / "elsewhere.checkpoints"
+    kept.write_bytes(msgspec.json.encode(checkpoint))
+    words = ("center", "verify-audit", "--config", str(tmp_path / "center.toml"), "--checkpoints", str(kept))
+    assert await yemai(*words) == (0, "4 entries against 1 checkpoints: whole\n", "")
+    with contextlib.closing(sqlite3.connect(tmp_path / "desk.db")) as db, db:
+        db.execute("DELETE FROM audit WHERE seq = 4")
+    assert await yemai(*words) == (
+        1,
+        "4: a checkpoint saw 4 entries, now the last is 3: the tail was cut\n",
+        "",
+    )
+
+
+async def test_another_sites_page_can_change_nothing(center, feed, http):
+    await feed.tell(1, LIFE[0])
+    await wait_until(lambda: 1 in feed.acked)
+    url = f"{center}/api/alarms/{LIFE[0].alarm}/acknowledge"
+    async with http.post(url, json={"name": "x"}, headers={"Origin": "https://evil.example"}) as answer:
+        assert answer.status == 403
+    assert (await ask(http, f"{center}/api/alarms"))[1][0]["state"] == "unacknowledged"

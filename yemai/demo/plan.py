@@ -168,6 +168,7 @@ def _center(
         "area": AREA,
         "broker": {"host": "127.0.0.1", "port": broker},
         "desk": {"url": f"sqlite+aiosqlite:///{state / 'desk.db'}"},
+        "audit": {"key": str(state / "audit.key"), "checkpoints": str(state / "audit.checkpoints")},
         "data": {"url": data_url},
         "page": {"host": "127.0.0.1", "port": page},
         "title": {"zh": f"叶脉 · {district.name.zh}指挥中心", "en": f"Yemai · {district.name.en}"},
