@@ -6,6 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import uvloop
+
 from cloud_ingest.app import run
 from cloud_ingest.config import load_config
 from telemetry.process import run_with_config
@@ -16,4 +18,6 @@ async def _run(path: Path, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_with_config("cloud_ingest", "Yemai cloud ingest · 叶脉云端接入", _run))
+    sys.exit(
+        run_with_config("cloud_ingest", "Yemai cloud ingest · 叶脉云端接入", _run, uvloop.new_event_loop)
+    )

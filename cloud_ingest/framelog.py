@@ -14,6 +14,7 @@ anew when its frames have grown to twice its snapshot.
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from rules.engine import Engine
 
 log = structlog.get_logger()
-_LEAST_BYTES = 1 << 20
+_LEAST_BYTES = 4 << 20
+_AT_HAND_BYTES = (
+    32 << 20
+)  # of frames that are kept in memory too, so that a store that keeps up costs no reading
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS frames (
     id INTEGER PRIMARY KEY AUTOINCREMENT, class TEXT NOT NULL, at_ms INTEGER NOT NULL,
@@ -64,6 +68,7 @@ class FrameLog:
     def __init__(self, db: sqlite3.Connection, *, max_bytes: int) -> None:
         self._db, self._max_bytes = db, max_bytes
         self._stored = self._bytes = 0
+        self._at_hand: deque[Waiting] = deque()
         self._kept: dict[str, int] = {}  # class → the last frame in its snapshot
         self._size: dict[str, int] = {}  # class → bytes of its snapshot
         self._since: dict[str, int] = {}  # class → bytes of its frames since
@@ -88,17 +93,20 @@ class FrameLog:
             )
         told = [(agent, hour, samples) for (agent, hour), samples in counts.items()]
         for frame, numbers in zip(frames, uploads, strict=True):
-            data, rows = frame.dump(), np.array(numbers, np.int64).tobytes()
-            self._db.execute(
+            data, rows = frame.dump(), np.asarray(numbers, np.int64)
+            row = self._db.execute(
                 "INSERT INTO frames (class, at_ms, frame, uploads, counts) VALUES (?, ?, ?, ?, ?)",
-                (frame.device_class, now_ms, data, rows, msgspec.msgpack.encode(told)),
-            )
-            told = []  # they are the batch's: once
+                (frame.device_class, now_ms, data, rows.tobytes(), msgspec.msgpack.encode(told)),
+            ).lastrowid
+            self._at_hand.append(Waiting(row or 0, now_ms, frame, rows, counts))
+            counts, told = {}, []  # they are the batch's: once
             self._bytes += len(data)
             self._since[frame.device_class] = self._since.get(frame.device_class, 0) + len(data)
 
     def waiting(self, most_bytes: int) -> list[Waiting]:
         """Return the oldest frames that the store has not, at least one if there are any."""
+        if self._at_hand and self._at_hand[0].id == self._stored + 1:
+            return list(_first(self._at_hand, most_bytes))
         found: list[Waiting] = []
         size = 0
         with mapped("ledger"):
@@ -121,6 +129,8 @@ class FrameLog:
         ).fetchone()
         self._bytes -= size
         self._stored = upto
+        while self._at_hand and self._at_hand[0].id <= upto:
+            self._at_hand.popleft()
         self._db.execute("UPDATE stored SET upto = ?", (upto,))
 
     # -- the rules' side -------------------------------------------------------------------------------
@@ -188,11 +198,18 @@ class FrameLog:
     def remember(self) -> Callable[[], None]:
         """Return what takes the figures back to what they are now: for a transaction that comes to nothing."""
         figures = self._stored, self._bytes, dict(self._kept), dict(self._size), dict(self._since)
+        at_hand = self._at_hand.copy()
 
         def undo() -> None:
             self._stored, self._bytes, self._kept, self._size, self._since = figures
+            self._at_hand = at_hand
 
         return undo
+
+    def settle(self) -> None:
+        """Keep no more in memory than is bearable: what the store does not fetch soon is read from disk later."""
+        if sum(item.frame.nbytes for item in self._at_hand) > _AT_HAND_BYTES:
+            self._at_hand.clear()
 
     def _learn(self) -> None:
         (self._stored,) = self._db.execute("SELECT upto FROM stored").fetchone()
@@ -212,6 +229,16 @@ def mapped(what: str) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise Unavailable(f"{what}: {error}") from error
+
+
+def _first(items: Iterable[Waiting], most_bytes: int) -> Iterator[Waiting]:
+    """Return the first items, at least one, up to a size."""
+    size = 0
+    for item in items:
+        if size and size + item.frame.nbytes > most_bytes:
+            return
+        size += item.frame.nbytes
+        yield item
 
 
 def counts_of(data: bytes) -> Counts:

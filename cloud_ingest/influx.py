@@ -83,6 +83,7 @@ class Server:
         )
         self._gzip = urllib3.util.parse_url(link.url).host not in _LOCAL  # the loopback is faster than gzip
         self._version = 0
+        self._no_influxql = f"influxdb {self._url} answers no InfluxQL; read it by its own API"
         self._client: InfluxDBClient | None = None
 
     def open(self) -> None:
@@ -113,7 +114,12 @@ class Server:
         """Return the series that an InfluxQL query answers; :class:`Refused` when the server knows no InfluxQL."""
         if not self._version:
             self.open()
-        return self._query("GET", query)
+        found = self._query("GET", query)
+        if any(
+            "time" not in series.columns for series in found
+        ):  # VictoriaMetrics names its database, whatever it is asked
+            raise Refused(self._no_influxql)
+        return found
 
     def rows(self, query: str) -> Iterator[dict[str, Any]]:
         """Return the rows of a query over one series, asked for page by page."""
@@ -139,15 +145,16 @@ class Server:
     def _query(self, method: str, query: str) -> list[Series]:
         fields = {"db": self._link.database, "q": query, "epoch": "ms"}
         answer = self._ask(method, "/query", fields=fields)
-        refused = f"influxdb {self._url} answers no InfluxQL; read it by its own API"
         if answer.status in _NOT_INFLUXQL:
-            raise Refused(f"{refused} ({answer.status} {answer.data[:200].decode('utf-8', 'replace')})")
+            raise Refused(
+                f"{self._no_influxql} ({answer.status} {answer.data[:200].decode('utf-8', 'replace')})"
+            )
         if answer.status >= 300:
             raise self._trouble(answer.status, answer.data)
         try:
             results = msgspec.json.decode(answer.data, type=_Answer).results
         except msgspec.DecodeError:
-            raise Refused(refused) from None
+            raise Refused(self._no_influxql) from None
         for result in results:
             if result.error:
                 if result.error.startswith("database not found"):

@@ -107,6 +107,7 @@ class Ledger:
             self._held, self.clocks = held, clocks
             undo()
             raise
+        self.frames.settle()
 
     # -- marks ---------------------------------------------------------------------------------------
 

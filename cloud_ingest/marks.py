@@ -24,11 +24,16 @@ class Ranges:
         self.pairs = sorted(pairs)
 
     def __contains__(self, number: int) -> bool:
+        if not self.pairs or number > self.pairs[-1][1]:  # as nearly always
+            return False
         place = bisect_right(self.pairs, (number, float("inf"))) - 1
         return place >= 0 and self.pairs[place][1] >= number
 
     def add(self, number: int) -> None:
         """Put one number in."""
+        if self.pairs and self.pairs[-1][1] + 1 == number:  # as nearly always
+            self.pairs[-1] = (self.pairs[-1][0], number)
+            return
         if number in self:
             return
         place = bisect_right(self.pairs, (number, number))

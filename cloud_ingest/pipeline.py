@@ -116,8 +116,7 @@ class Pipeline:
             batch = await source.take(MOST_MESSAGES, LINGER_S)
             acks, news = await until_committed(on_thread, self.process, batch)
             source.done(batch)
-            for agent, ack in acks:
-                source.acknowledge(agent, ack)
+            source.acknowledge(acks)
             self._metrics.ack_latency.observe((self._clock.now_ms() - batch[0].received_ms) / 1000)
             self._metrics.queue.set(source.waiting())
             committed(news)

@@ -44,8 +44,8 @@ class Source(Protocol):
     def done(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these are committed and need not come again."""
 
-    def acknowledge(self, agent: str, ack: Ack) -> None:
-        """Tell an agent what is committed."""
+    def acknowledge(self, acks: Sequence[tuple[str, Ack]]) -> None:
+        """Tell agents what is committed."""
 
     def announce(self, alarm: str, message: bytes) -> bool:
         """Put a message on the alarm feed; return False when it cannot be sent now."""

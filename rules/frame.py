@@ -47,6 +47,11 @@ class Frame:
         """Samples in the frame, with or without a value."""
         return int(np.count_nonzero(self.quality != ABSENT))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its columns."""
+        return sum(a.nbytes for a in (self.index, self.time, self.values, self.quality, self.shift))
+
     @classmethod
     def of(cls, readings: Iterable[Reading], device_class: DeviceClass) -> Frame:
         """Turn readings of one class into columns; a metric that the class has not is a ``KeyError``."""

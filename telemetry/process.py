@@ -48,7 +48,12 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def run_with_config(name: str, about: str, run: Callable[[Path, asyncio.Event], Awaitable[None]]) -> int:
+def run_with_config(
+    name: str,
+    about: str,
+    run: Callable[[Path, asyncio.Event], Awaitable[None]],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
     """Run ``NAME --config FILE`` until it is told to stop; return its exit code.
 
     2 with one sentence for what a person must mend, 1 for what may pass by itself.  Any other exception is
@@ -63,7 +68,8 @@ def run_with_config(name: str, about: str, run: Callable[[Path, asyncio.Event], 
         await run(path, stop_on_signals())
 
     try:
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
     except (YemaiError, BaseExceptionGroup) as raised:
         error: BaseException = raised
         while isinstance(error, BaseExceptionGroup):  # a task group may hold others; the first came first

@@ -18,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from cloud_ingest.clocks import Offsets
+from cloud_ingest.siphon import Siphon
 from cloud_ingest.source import Delivery
 from telemetry import codecs, topics
 from telemetry.codecs import json
@@ -82,14 +83,16 @@ class Source:
 
     def done(self, deliveries: Sequence[Delivery]) -> None:
         """See the seam."""
-        for delivery in deliveries:
-            generation, mid, qos = delivery.token
-            if generation == self._generation:
-                self._client.ack(mid, qos)
+        self._client.acknowledge(
+            mid
+            for generation, mid in (delivery.token for delivery in deliveries)
+            if mid and generation == self._generation
+        )
 
-    def acknowledge(self, agent: str, ack: Ack) -> None:
+    def acknowledge(self, acks: Sequence[tuple[str, Ack]]) -> None:
         """See the seam; an acknowledgement that is lost comes again with the next copy of the upload."""
-        self._client.publish(topics.ack(self._config.area, agent), json.encode(ack), topics.QOS)
+        area = self._config.area
+        self._client.tell([(topics.ack(area, agent), json.encode(ack)) for agent, ack in acks])
 
     def announce(self, alarm: str, message: bytes) -> bool:
         """See the seam."""
@@ -119,10 +122,12 @@ class Source:
 
     # -- paho's thread -------------------------------------------------------------------------------
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> Siphon:
         broker = self._config.broker
-        client = paho.Client(
+        client = Siphon(
             CallbackAPIVersion.VERSION2,
+            agent_of=_uploads_of,
+            arrived=self._on_upload,
             client_id=f"{self._config.area}-{self._config.producer}",
             protocol=paho.MQTTv5 if self._version5 else paho.MQTTv311,
             manual_ack=True,
@@ -138,7 +143,7 @@ class Source:
         client.on_socket_open = self._on_socket_open
         return client
 
-    def _connect(self, client: paho.Client) -> None:
+    def _connect(self, client: Siphon) -> None:
         broker, extra = self._config.broker, dict[str, Any]()
         if self._version5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -194,15 +199,16 @@ class Source:
         if reason.is_failure:
             self._say(str(reason))
 
+    def _on_upload(self, agent: str, topic: str, mid: int, payload: bytes) -> None:
+        self._arrived.append(Delivery(agent, topic, payload, self._clock.now_ms(), (self._generation, mid)))
+        if not self._told:  # waking the loop costs more than all the rest: once for many
+            self._told = True
+            self._loop.call_soon_threadsafe(self._news.set)
+
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         agent = topics.agent_of(message.topic)
-        if agent is not None and message.topic.endswith("/up"):
-            token = (self._generation, message.mid, message.qos)
-            item = Delivery(agent, message.topic, bytes(message.payload), self._clock.now_ms(), token)
-            self._arrived.append(item)
-            if not self._told:  # waking the loop costs more than all the rest: once for many
-                self._told = True
-                self._loop.call_soon_threadsafe(self._news.set)
+        if agent is not None and message.topic.endswith("/up"):  # sent at QoS 0, or retained
+            self._on_upload(agent, message.topic, message.mid if message.qos else 0, bytes(message.payload))
             return
         client.ack(message.mid, message.qos)
         try:
@@ -227,3 +233,7 @@ class Source:
         else:
             log.info("broker_found", broker=where, mqtt=5 if self._version5 else 3)
         self._problem = problem
+
+
+def _uploads_of(topic: str) -> str | None:
+    return topics.agent_of(topic) if topic.endswith("/up") else None

@@ -8,7 +8,8 @@ sending a part again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,18 +34,29 @@ _ASKED_TOGETHER = 100  # devices in one query
 _LATEST_DAYS = 30
 
 
-class _Point(NamedTuple):
-    line: str
-    frame: Frame
-    row: int
+class _Points:
+    """The lines of a batch, and which row of which frame each one is."""
 
-    @property
-    def samples(self) -> int:
-        return int(np.count_nonzero(self.frame.quality[self.row] != ABSENT))
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._frames: list[Frame] = []
+        self._starts: list[int] = []
+        self._rows: list[NDArray[np.intp]] = []
 
-    @property
-    def device(self) -> str:
-        return str(self.frame.devices[self.frame.index[self.row]])
+    def add(self, frame: Frame, made: Sequence[str]) -> None:
+        """Take over a frame's lines; an empty one is none."""
+        rows = np.array([row for row, line in enumerate(made) if line], np.intp)
+        self._starts.append(len(self.lines))
+        self.lines += made if len(rows) == len(made) else [line for line in made if line]
+        self._frames.append(frame)
+        self._rows.append(rows)
+
+    def rejected(self, point: int, reason: str) -> Rejected:
+        """Tell what was refused."""
+        part = bisect_right(self._starts, point) - 1
+        frame, row = self._frames[part], self._rows[part][point - self._starts[part]]
+        samples = int(np.count_nonzero(frame.quality[row] != ABSENT))
+        return Rejected(frame.devices[frame.index[row]], reason, samples, self.lines[point].encode())
 
 
 class Store:
@@ -52,6 +64,7 @@ class Store:
 
     def __init__(self, config: Link, classes: Mapping[str, DeviceClass], tags_of: TagsOf) -> None:
         self._server, self._classes, self._tags_of = Server(config), classes, tags_of
+        self._prefixes: dict[str, tuple[Mapping[str, str], str, str]] = {}
         self._newest: dict[str, int] | None = None  # device → newest time written; None: not yet asked
         self._reads = True  # False for a server that takes InfluxDB's writes and answers no InfluxQL
 
@@ -62,7 +75,7 @@ class Store:
     def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
         """See the seam."""
         newest = self._newest_written()
-        points: list[_Point] = []
+        points = _Points()
         samples, overwritten = 0, dict[str, int]()
         for frame, numbers in zip(frames, batch, strict=True):
             metrics, uploads = (
@@ -70,19 +83,15 @@ class Store:
                 np.asarray(numbers, np.int64),
             )
             self._note_overwritten(frame, metrics, uploads, overwritten)
-            prefixes = [
-                prefix(frame.device_class, {"device": device, **self._tags_of(device)})
-                for device in frame.devices
-            ]
-            made = lines(frame, metrics, prefixes, uploads, received_ms)
-            points += [_Point(line, frame, row) for row, line in enumerate(made) if line]
+            prefixes = [self._prefix(frame.device_class, device) for device in frame.devices]
+            points.add(frame, lines(frame, metrics, prefixes, uploads, received_ms))
             samples += frame.sample_count
-        rejected: list[_Point] = []
-        reasons: list[str] = []
-        for start in range(0, len(points), _PART):
-            for point, reason in self._put(points[start : start + _PART]):
-                rejected.append(point)
-                reasons.append(reason)
+        count = len(points.lines)
+        rejected = [
+            points.rejected(point, reason)
+            for start in range(0, count, _PART)
+            for point, reason in self._put(points.lines, start, min(start + _PART, count))
+        ]
         for frame in frames:
             last = np.full(len(frame.devices), -1, np.int64)
             np.maximum.at(last, frame.index, frame.time)
@@ -91,14 +100,7 @@ class Store:
                 for device, time in zip(frame.devices, last.tolist(), strict=True)
                 if time > newest.get(device, -1)
             )
-        return Written(
-            samples - sum(point.samples for point in rejected),
-            overwritten,
-            tuple(
-                Rejected(point.device, reason, point.samples, point.line.encode())
-                for point, reason in zip(rejected, reasons, strict=True)
-            ),
-        )
+        return Written(samples - sum(item.samples for item in rejected), overwritten, tuple(rejected))
 
     def latest(self) -> list[dict[str, Any]]:
         """See the seam."""
@@ -168,15 +170,23 @@ class Store:
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _put(self, points: Sequence[_Point]) -> list[tuple[_Point, str]]:
-        """Write points; return those that the server refuses for what they are, with its words."""
-        problem = self._server.write("\n".join(point.line for point in points).encode())
+    def _prefix(self, device_class: str, device: str) -> str:
+        tags = self._tags_of(device)
+        known = self._prefixes.get(device)
+        if known is None or known[0] != tags or known[1] != device_class:
+            told = prefix(device_class, {"device": device, **tags})
+            known = self._prefixes[device] = tags, device_class, told
+        return known[2]
+
+    def _put(self, made: Sequence[str], start: int, end: int) -> list[tuple[int, str]]:
+        """Write lines; return those that the server refuses for what they are, with its words."""
+        problem = self._server.write("\n".join(made[start:end]).encode())
         if not problem:
             return []
-        if len(points) == 1:
-            return [(points[0], problem)]
-        half = len(points) // 2
-        return self._put(points[:half]) + self._put(points[half:])
+        if end - start == 1:
+            return [(start, problem)]
+        half = (start + end) // 2
+        return self._put(made, start, half) + self._put(made, half, end)
 
     def _newest_written(self) -> dict[str, int]:
         if self._newest is None:

@@ -5,6 +5,7 @@ A receiver needs no setting: :func:`codec_of` tells the two apart by their first
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from telemetry import plugins
@@ -28,6 +29,7 @@ class Codec(Protocol):
         """Return the message, or raise :class:`Malformed`."""
 
 
+@cache
 def codec(name: str) -> Codec:
     """Return a codec by name."""
     return cast("Codec", cast("Any", plugins.load("telemetry.codecs", name)))
