@@ -80,7 +80,18 @@ def make_api(
     @api.get("/api/data/agents", summary="Edge agents and whether they are connected")
     async def get_agents() -> Response:
         return _json(
-            [{"id": a.agent, "online": a.online, "since": a.since, "boot": a.boot} for a in source.agents()]
+            [
+                {
+                    "id": a.agent,
+                    "online": a.online,
+                    "since": a.since,
+                    "boot": a.boot,
+                    "version": a.version,
+                    "config": a.config,
+                    "metrics": a.metrics,
+                }
+                for a in source.agents()
+            ]
         )
 
     @api.get("/api/data/latest", summary="The newest reading of each device")

@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 from edge_agent.app import run
-from edge_agent.config import load_config
 from telemetry.process import run_with_config
 
 
 async def _run(path: Path, stop: asyncio.Event) -> None:
-    await run(load_config(path), stop=stop)
+    await run(path, stop=stop)
 
 
 if __name__ == "__main__":

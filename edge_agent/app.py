@@ -16,17 +16,23 @@ from edge_agent.buffer import Buffer
 from edge_agent.bus import run_bus
 from edge_agent.gather import GapMessage, Gatherer, Shape
 from edge_agent.learned import Learned
+from edge_agent.remote import Chosen, Remote, Version, Wanted
 from edge_agent.report import Reporter
 from edge_agent.status import Board
+from edge_agent.tryout import try_out
 from edge_agent.upkeep import keep_up
 from edge_agent.uplink import Uplink
 from edge_agent.watchdog import notify, watch
+from telemetry import topics
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Unavailable
 from telemetry.keeper import Keeper
 from telemetry.outbox import Outbox
+from telemetry.readings import ConfigState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_agent.config import AgentConfig
     from telemetry.readings import AgentStatus, Reading
 
@@ -34,9 +40,31 @@ _DRAIN_S = 5.0
 log = structlog.get_logger()
 
 
-async def run(config: AgentConfig, *, stop: asyncio.Event, clock: Clock | None = None) -> None:
-    """Run the agent until ``stop`` is set, then send what is left for at most five seconds."""
-    clock = clock or SystemClock()
+async def run(path: Path, *, stop: asyncio.Event, clock: Clock | None = None) -> None:
+    """Run the agent of this ``edge.toml`` until ``stop`` is set, then send what is left for at most five seconds."""
+    clock, remote, again = clock or SystemClock(), Remote(path), True
+    while again:
+        again = await _one_life(remote.choose(), remote, stop, clock)
+    log.info("agent_down", config=str(path))
+
+
+async def _one_life(chosen: Chosen, remote: Remote, stop: asyncio.Event, clock: Clock) -> bool:
+    """Run with one configuration; return whether to go on with another."""
+    config = chosen.config
+    outbox = open_outbox(config, clock)
+    async with Keeper(outbox) as keeper, AsyncExitStack() as stack:
+        agent = await _Agent.make(chosen, remote, keeper, clock)
+        log.info(
+            "agent_up", agent=config.agent, buses=len(config.buses), devices=sum(len(bus.devices) for bus in config.buses),
+            boot=outbox.boot, waiting=(await keeper.counters()).messages, configuration=chosen.state.running,
+        )  # fmt: skip
+        answers = {"status": agent.answer, "ping": agent.pong}
+        await stack.enter_async_context(local.answering(config.socket, answers))
+        return await agent.live(stop)
+
+
+def open_outbox(config: AgentConfig, clock: Clock) -> Outbox:
+    """Open the outbox; a corrupt one is moved aside."""
     outbox = Outbox.open(
         config.outbox.path,
         max_bytes=config.outbox.max_bytes,
@@ -45,70 +73,139 @@ async def run(config: AgentConfig, *, stop: asyncio.Event, clock: Clock | None =
     )
     if aside := outbox.note("moved_aside"):
         log.error("outbox_was_corrupt", moved_to=aside)
-    async with Keeper(outbox) as keeper, AsyncExitStack() as stack:
-        agent = await _Agent.make(config, keeper, clock)
-        log.info(
-            "agent_up", agent=config.agent, buses=len(config.buses), devices=sum(len(bus.devices) for bus in config.buses),
-            boot=outbox.boot, waiting=(await keeper.counters()).messages,
-        )  # fmt: skip
-        await stack.enter_async_context(
-            local.answering(config.socket, {"status": agent.answer, "ping": agent.pong})
-        )
-        await agent.live(stop)
-    log.info("agent_down", agent=config.agent)
+    return outbox
 
 
 class _Agent:
     """One life of an agent, from its configuration to its end or the next configuration."""
 
     def __init__(
-        self, config: AgentConfig, keeper: Keeper, clock: Clock, buffer: Buffer, budget: Budget
+        self, chosen: Chosen, remote: Remote, keeper: Keeper, clock: Clock, buffer: Buffer, budget: Budget
     ) -> None:
-        self._config, self._keeper, self._clock = config, keeper, clock
-        way = config.uplink.module
+        self._chosen, self._remote, self._config = chosen, remote, chosen.config
+        self._keeper, self._clock = keeper, clock
+        config, way = self._config, self._config.uplink.module
         classes = {d.id: d.profile.device_class for bus in config.buses for d in bus.devices}
-        self._reporter = Reporter(config.report, classes)
         self._gatherer = Gatherer(
-            Shape(config.agent, way.CODEC, way.MOST_BYTES), keeper, clock, self._reporter, buffer
+            Shape(config.agent, way.CODEC, way.MOST_BYTES),
+            keeper,
+            clock,
+            Reporter(config.report, classes),
+            buffer,
         )
         self._buffer = buffer
         self._learned = Learned(config.outbox.path.with_suffix(".learned.json"))
         self._board = Board(config, clock, metadata.version("yemai"))
-        self._uplink = Uplink(config, keeper, clock, budget, self._status, {})
+        self._board.config_state = chosen.state
+        hears = {topics.config(config.area, config.agent): self._configured}
+        self._uplink = Uplink(config, keeper, clock, budget, self._status, hears)
         self._board.knows(keeper, self._gatherer, self._uplink, buffer)
+        self._wanted: Wanted | None = None
+        self._turn = asyncio.Event()
+        """Set when the buses are to be let go: to stop, to try a configuration, or to take one back."""
+        self._over = False
 
     @classmethod
-    async def make(cls, config: AgentConfig, keeper: Keeper, clock: Clock) -> _Agent:
+    async def make(cls, chosen: Chosen, remote: Remote, keeper: Keeper, clock: Clock) -> _Agent:
         """Take up what an earlier process has left in the outbox."""
+        config = chosen.config
         notes = await keeper.look(lambda box: {key: box.note(key) for key in ("buffer", "budget")})
         buffer = Buffer(config.outbox, clock, notes["buffer"])
         budget = Budget(config.uplink.budget_bytes_per_day, clock, notes["budget"])
-        agent = cls(config, keeper, clock, buffer, budget)
+        agent = cls(chosen, remote, keeper, clock, buffer, budget)
         await agent._gatherer.restore()
         return agent
 
-    async def live(self, stop: asyncio.Event) -> None:
-        """Read and send until ``stop`` is set."""
+    async def live(self, stop: asyncio.Event) -> bool:
+        """Read and send until ``stop`` is set or another configuration is to run; return whether it is."""
         config, clock = self._config, self._clock
         async with asyncio.TaskGroup() as links:
-            uplink = links.create_task(self._uplink.run())
-            async with asyncio.TaskGroup() as readers:
-                tasks = [
-                    readers.create_task(run_bus(bus, self._take, clock, self._learned))
-                    for bus in config.buses
-                ]
-                tasks += [
-                    readers.create_task(self._gatherer.run()),
-                    readers.create_task(keep_up(self._keeper, self._buffer, config.outbox.max_bytes, clock)),
-                    readers.create_task(watch(clock, self._lives)),
-                ]
-                notify("READY=1")
-                await stop.wait()
+            tasks = [
+                links.create_task(self._uplink.run()),
+                links.create_task(self._gatherer.run()),
+                links.create_task(keep_up(self._keeper, self._buffer, config.outbox.max_bytes, clock)),
+                links.create_task(watch(clock, self._lives)),
+                links.create_task(self._stopped(stop)),
+            ]
+            if self._chosen.trial is not None:
+                tasks.append(links.create_task(self._dead_man(self._chosen.trial)))
+            notify("READY=1")
+            while not self._over:
+                await self._read_buses()
+                if self._wanted is not None and not self._over:
+                    await self._try_out(self._wanted)
+            if stop.is_set():
                 notify("STOPPING=1")
-                for task in tasks:
-                    task.cancel()
-            await self._drain()
-            uplink.cancel()
+                await self._drain()
+            else:
+                await self._flush()
+            for task in tasks:
+                task.cancel()
+        return not stop.is_set()
+
+    async def _read_buses(self) -> None:
+        self._turn.clear()
+        if self._over or self._wanted is not None:  # something came while a configuration was tried
+            return
+        async with asyncio.TaskGroup() as readers:
+            tasks = [
+                readers.create_task(run_bus(bus, self._take, self._clock, self._learned))
+                for bus in self._config.buses
+            ]
+            await self._turn.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def _stopped(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._turn.set()
+
+    async def _configured(self, payload: bytes) -> None:
+        """Hear what the cloud wants."""
+        judged = await asyncio.to_thread(self._remote.judge, payload)
+        if isinstance(judged, Wanted):
+            self._wanted = judged
+            self._turn.set()
+        elif judged is not None:
+            self._tell(judged)
+
+    async def _try_out(self, wanted: Wanted) -> None:
+        self._wanted = None
+        problem = "" if wanted.force else await try_out(wanted.config, self._config, self._board.answering())
+        if problem:
+            self._tell(self._remote.refuse(wanted, problem))
+            return
+        try:
+            self._remote.begin_trial(wanted)
+        except Unavailable as error:
+            running, version = self._chosen.state.running, wanted.version.version
+            self._tell(ConfigState(running, version, "refused", str(error)))
+        else:
+            self._end()
+
+    async def _dead_man(self, trial: Version) -> None:
+        """Take the trial back unless the way to the cloud opens in time."""
+        try:
+            async with asyncio.timeout(trial.confirm_s):
+                await self._uplink.up.wait()
+        except TimeoutError:
+            self._remote.roll_back(
+                f"the uplink did not come back within {trial.confirm_s:g} s: {self._uplink.problem or 'no answer'}"
+            )
+            self._end()
+            return
+        try:
+            self._tell(self._remote.confirm())
+        except Unavailable as error:  # the next start will confirm it
+            log.error("configuration_not_confirmed", problem=str(error))
+
+    def _tell(self, state: ConfigState) -> None:
+        self._board.config_state = state
+        self._uplink.tell.set()
 
     async def answer(self) -> bytes:
         """Return what ``yemai edge status`` shows."""
@@ -129,6 +226,13 @@ class _Agent:
         used = await self._keeper.look(lambda box: box.size)
         way = "up" if self._uplink.up.is_set() else f"down: {self._uplink.problem or 'connecting'}"
         return f"uplink {way}; {used} bytes wait"
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                await self._gatherer.flush(ending=True)
+        except (TimeoutError, Unavailable) as error:
+            log.error("readings_lost_at_stop", problem=str(error))
 
     async def _drain(self) -> None:
         try:

@@ -56,6 +56,7 @@ class Gatherer:
         self._lost: Gap | None = None
         self._troubled = ""
         self._noted_at = -_NOTE_S
+        self._turn = asyncio.Lock()
 
     def take(self, reading: Reading) -> None:
         """Accept a reading; never waits."""
@@ -103,6 +104,10 @@ class Gatherer:
 
         At the end, also what waits for the end of a window.
         """
+        async with self._turn:
+            await self._flush(ending=ending)
+
+    async def _flush(self, *, ending: bool) -> None:
         if ending:
             self._readings += self._reporter.flush()
             self._noted_at = -_NOTE_S

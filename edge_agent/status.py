@@ -102,6 +102,12 @@ class Board:
         tally = self._good if good else self._bad
         tally[reading.device] = tally.get(reading.device, 0) + 1
 
+    def answering(self) -> set[str]:
+        """Return the devices whose last reading has a value."""
+        return {
+            d for d, (reading, _) in self._last.items() if any(v is not None for v in reading.values.values())
+        }
+
     def telling(self, boot: str, used: int, since: int | None) -> AgentStatus:
         """Return the status since a session began; without it, the last will."""
         agent = AgentId(self._config.agent)

@@ -83,7 +83,21 @@ class Uplink:
                 sleep=self._clock.sleep,
             ):
                 with attempt:
-                    await self._session()
+                    await self._call()
+
+    async def _call(self) -> None:
+        """Run one session in a task of its own.
+
+        A TaskGroup whose children fail while it is cancelled forgets the cancellation (CPython 3.11), and so does
+        a client that cannot hang up: this task must not, or the agent would call again for ever while it ends.
+        """
+        session = asyncio.ensure_future(self._session())
+        try:
+            await asyncio.wait({session})
+        finally:
+            session.cancel()
+            await asyncio.wait({session})
+        session.result()
 
     async def _session(self) -> None:
         config, codec = self._config, codecs.codec(self._config.uplink.module.CODEC)
@@ -102,8 +116,8 @@ class Uplink:
                     tasks.create_task(self._receive(link))
                     tasks.create_task(self._send(link))
                     tasks.create_task(self._tell(link, calling.status_topic))
-        except* Unavailable as group:
-            raise _first(group) from None
+        except (Unavailable, BaseExceptionGroup) as error:
+            raise _cut(error) from None
         finally:
             self.up.clear()
             self.link = None
@@ -185,9 +199,12 @@ class Uplink:
         self.problem = problem
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> Unavailable:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Unavailable)
+def _cut(error: BaseException) -> BaseException:
+    """Return the one reason for which the way was cut; the group itself where something else was wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        cuts, rest = error.split(Unavailable)
+        if rest is not None or cuts is None:
+            return error
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
     return error
