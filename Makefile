@@ -31,6 +31,7 @@ check: $(VENV)/dev.ok ## lint, types, import contracts, generated files up to da
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m device_profiles.schema --check
+	@$(BIN)/python -m dashboards --check
 
 bench: $(VENV)/dev.ok ## figures as JSON lines; NAME=… for one of them
 	@$(BIN)/python -m bench $(NAME)

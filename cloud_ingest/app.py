@@ -12,6 +12,7 @@ import structlog
 
 from cloud_ingest.alarms import AlarmFeed
 from cloud_ingest.api import make_api
+from cloud_ingest.fleet import Fleet
 from cloud_ingest.judging import Packs
 from cloud_ingest.ledger import Ledger
 from cloud_ingest.metrics import Metrics
@@ -59,6 +60,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
                 area=config.area,
             )
         )  # fmt: skip
+        metrics.registry.register(Fleet(source))
         store = config.store.module.Store(
             config.store.config, classes, lambda device: _tags(pipeline.registry, config.area, device)
         )
@@ -138,7 +140,9 @@ def _tags(registry: Registry, area: str, name: str) -> Mapping[str, str]:
     device = registry.devices.get(name)
     if device is None:  # decommissioned with readings still on their way
         return {"area": area}
-    return {"area": area, "site": device.site, "profile": device.profile}
+    site = registry.sites.get(device.site)
+    street = {"street": site.street} if site else {}
+    return {"area": area, "site": device.site, "profile": device.profile, **street}
 
 
 async def _recall(
