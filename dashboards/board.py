@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -77,17 +78,18 @@ class Board(msgspec.Struct, frozen=True):
     builder: Dashboard
 
 
-def subjects() -> list[Subject]:
-    """Return all classes with their rules and periods."""
+@cache
+def subjects() -> tuple[Subject, ...]:
+    """Return all classes with their rules and periods; read once."""
     rules: Mapping[str, tuple[Rule, ...]] = {pack.device_class: pack.rules for pack in load_packs()}
     periods: dict[str, float] = {}
     for profile in load_catalogue().values():
         known = periods.get(profile.device_class, profile.timing.period_s)
         periods[profile.device_class] = min(known, profile.timing.period_s)
-    return [
+    return tuple(
         Subject(of, rules.get(name, ()), periods.get(name, _SLOWEST_PERIOD_S))
         for name, of in load_classes().items()
-    ]
+    )
 
 
 def start(
