@@ -5,9 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from device_profiles.loading import load_catalogue
 from device_profiles.vocabulary import load_classes
+from rules.engine import Engine
+from rules.frame import Frame
 from rules.pack import load_packs
+from rules.state import State
 from telemetry.codecs import json
 from telemetry.readings import AgentId, DeviceId, MetricName, Reading, Upload
 
@@ -16,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from device_profiles.profile import Profile
-    from device_profiles.vocabulary import Metric
     from rules.pack import Rule
 
+_START_MS = 1_764_000_000_000
 AREA, BOOT = "bench", "b"
 DISTRICT = (
     "eastron_sdm630", "heidelberg_energy_control", "eastron_sdm630", "phoenix_charx_sec", "cwt_uwd",
@@ -91,10 +96,18 @@ class District:
 
 
 def _quiet(profile: Profile, most: int) -> dict[MetricName, float | None]:
+    """Return values that no rule minds, also when they last."""
     metrics = load_classes()[profile.device_class].metrics
-    return {
-        MetricName(name): _calm(metrics[name], profile.device_class) for name in list(profile.metrics)[:most]
-    }
+    calm: dict[MetricName, float | None] = {}
+    for name in list(profile.metrics)[:most]:
+        metric = metrics[name]
+        for share in (0.1, 0.0, 0.3, 0.5, 0.02, 0.7, 0.9, 0.04, 1.0):
+            calm[MetricName(name)] = round(metric.low + share * (metric.high - metric.low), 2)
+            if not _is_minded(calm, profile.device_class):
+                break
+        else:
+            raise ValueError(f"no calm value for {profile.device_class}.{name}")
+    return calm
 
 
 @lru_cache(1)
@@ -102,18 +115,22 @@ def _rules() -> list[tuple[str, Rule]]:
     return [(pack.device_class, rule) for pack in load_packs() for rule in pack.rules]
 
 
-def _calm(metric: Metric, device_class: str) -> float:
-    """Return a value that no rule minds."""
-    rules = [r for name, r in _rules() if name == device_class and r.metric == metric.name]
-    for share in (0.1, 0.0, 0.3, 0.5, 0.02, 0.7, 0.9):
-        value = round(metric.low + share * (metric.high - metric.low), 2)
-        if not any(_reaches(rule.way, value, limit) for rule in rules for limit in rule.limits.values()):
-            return value
-    raise ValueError(f"no calm value for {device_class}.{metric.name}")
+def _is_minded(values: dict[MetricName, float | None], device_class: str) -> bool:
+    engine, state = _engine(), State.empty()
+    for minute in range(0, 180, 5):
+        now = _START_MS + 60_000 * minute
+        frame = Frame.of([Reading(DeviceId("d"), now, dict(values))], load_classes()[device_class])
+        state, found = engine.evaluate(state, frame, now)
+        if found:
+            return True
+    return False
 
 
-def _reaches(way: str, value: float, limit: float) -> bool:
-    return {
-        "above": value > limit, "at_least": value >= limit, "below": value < limit,
-        "at_most": value <= limit, "equals": value == limit,
-    }[way]  # fmt: skip
+@lru_cache(1)
+def _engine() -> Engine:
+    """Return the default rules that judge values by limits; what merely rests is none of a bench's business."""
+    packs = [
+        msgspec.structs.replace(pack, rules=tuple(rule for rule in pack.rules if rule.way or rule.when))
+        for pack in load_packs()
+    ]
+    return Engine(packs, load_classes())

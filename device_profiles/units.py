@@ -25,6 +25,8 @@ UNITS: dict[str, tuple[str, float, float]] = {
     "Wh": ("energy", 1e-3, 0),
     "kVAh": ("apparent energy", 1, 0),
     "Hz": ("frequency", 1, 0),
+    "ohm": ("resistance", 1, 0),
+    "kohm": ("resistance", 1e3, 0),
     "degC": ("temperature", 1, 0),
     "degF": ("temperature", 5 / 9, -160 / 9),
     "deg": ("angle", 1, 0),

@@ -26,6 +26,13 @@ SHADOW = "shadow/"
 """Before the id of a rule whose pack is a shadow."""
 
 
+CHATTER_BEGINS, CHATTER_MS = 3, 600_000
+"""An alarm that begins for the third time within ten minutes chatters.  ISA-18.2 practice is three in a minute, of signals
+that are scanned each second; ours are polled every ten."""
+FLEETING_MS = 60_000
+"""An alarm that ends within a minute was gone before anybody could act on it."""
+
+
 class Moment(NamedTuple):
     """One sample of one device, or the lack of one, at which something changes."""
 
@@ -93,6 +100,7 @@ class Teller:
     def begin(self, memory: RuleState, at: Moment, severity: Severity, began: int) -> Transition:
         """Tell that an alarm began at ``began`` (UTC ms)."""
         alarm = alarm_id(at.device, self.key, began)
+        bouts = memory.begin(at.place, began)
         told = Transition(
             id=transition_id(alarm, 0),
             alarm=alarm,
@@ -111,6 +119,7 @@ class Teller:
             unit=self.unit,
             retrospective=self.retrospective,
             shadow=self.shadow,
+            chattering=len(bouts) == CHATTER_BEGINS and began - bouts[0] <= CHATTER_MS,
             guidance=_guidance(self.rule),
             labels=self.rule.labels,
         )
@@ -145,6 +154,7 @@ def end(memory: RuleState, at: Moment, alarm: Alarm) -> Transition:
         time=time,
         judged=at.now_ms,
         value=at.value,
+        fleeting=time - alarm.began < FLEETING_MS and not alarm.latest.retrospective,
     )
     memory.end(at.place, time)
     return told

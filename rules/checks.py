@@ -146,6 +146,8 @@ def _check_overrides(path: Path, at: str, rule: Rule, device_class: DeviceClass)
                 _check_colour(path, f"{where}.{variant.way}.{colour}", colour)
             if variant.limits and rule.metric:
                 _check_limits(path, where, variant, device_class.metrics[rule.metric])
+            elif variant.limits:
+                _check_order(path, where, variant)
     if rule.per_device and not rule.overrides and rule.way == "" and not rule.when:
         raise ConfigError(path, f"{at}.per_device", "has no meaning here", hint="remove it")
 
@@ -207,11 +209,11 @@ def _check_anomaly(path: Path, at: str, rule: Rule, metric: Metric) -> None:
 
 
 def _check_limits(path: Path, at: str, rule: Rule, metric: Metric) -> None:
-    at_way, limits = f"{at}.{rule.way}", list(rule.limits.items())
+    at_way = f"{at}.{rule.way}"
     if metric.kind in (Kind.STATE, Kind.BITS) and rule.way != "equals":
         problem = f"'{metric.name}' is a {metric.kind.value}, its codes have no order"
         raise ConfigError(path, at_way, problem, hint="compare it with 'equals'")
-    for severity, limit in limits:
+    for severity, limit in rule.limits.items():
         where = f"{at_way}.{severity.name.lower()}"
         if metric.kind is Kind.STATE and limit not in metric.states:
             known = ", ".join(f"{code} ({text.zh}, {text.en})" for code, text in metric.states.items())
@@ -220,27 +222,28 @@ def _check_limits(path: Path, at: str, rule: Rule, metric: Metric) -> None:
             problem = f"{limit:g} {metric.unit}".rstrip() + f" is outside {metric.low:g} to {metric.high:g}"
             hint = "a value beyond the plausible range is never judged"
             raise ConfigError(path, where, problem, hint=hint)
+    _check_order(path, at, rule)
+    if rule.clear is not None and not metric.low <= rule.clear <= metric.high:
+        problem = f"{rule.clear:g} is outside {metric.low:g} to {metric.high:g}"
+        raise ConfigError(path, f"{at}.clear", problem, hint="no sample would ever end the alarm")
+
+
+def _check_order(path: Path, at: str, rule: Rule) -> None:
     falling = rule.way in ("below", "at_most")
-    for (mild, first), (worse, second) in itertools.pairwise(limits):
+    for (mild, first), (worse, second) in itertools.pairwise(rule.limits.items()):
         if rule.way != "equals" and (second >= first if falling else second <= first):
             problem = (
                 f"{worse.name.lower()} {second:g} is reached no later than {mild.name.lower()} {first:g}"
             )
-            raise ConfigError(path, at_way, problem, hint="let the limits move on with the severity")
-    if rule.clear is not None:
-        _check_clear(path, f"{at}.clear", rule, metric, falling=falling)
-
-
-def _check_clear(path: Path, at: str, rule: Rule, metric: Metric, *, falling: bool) -> None:
+            raise ConfigError(
+                path, f"{at}.{rule.way}", problem, hint="let the limits move on with the severity"
+            )
+    if rule.clear is None:
+        return
     if rule.way == "equals":
-        raise ConfigError(path, at, "has no meaning with equals", hint="remove 'clear'")
+        raise ConfigError(path, f"{at}.clear", "has no meaning with equals", hint="remove 'clear'")
     clear, limit = rule.clear, next(iter(rule.limits.values()))
-    assert clear is not None
     if clear <= limit if falling else clear >= limit:
         side = "above" if falling else "below"
-        raise ConfigError(
-            path, at, f"{clear:g} is not on the good side of {limit:g}", hint=f"choose one {side} it"
-        )
-    if not metric.low <= clear <= metric.high:
-        problem = f"{clear:g} is outside {metric.low:g} to {metric.high:g}"
-        raise ConfigError(path, at, problem, hint="no sample would ever end the alarm")
+        problem = f"{clear:g} is not on the good side of {limit:g}"
+        raise ConfigError(path, f"{at}.clear", problem, hint=f"choose one {side} it")

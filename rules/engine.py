@@ -16,6 +16,7 @@ from rules.alarms import Moment, end
 from rules.anomaly import Oddity
 from rules.batch import Batch
 from rules.judge import Judge
+from rules.outage import OUTAGE, Outages
 from rules.silence import Silence
 from rules.state import State
 from rules.topology import Topology
@@ -55,6 +56,7 @@ class Engine:
                 else:
                     judge = Judge(rule, classes[pack.device_class], classes, shadow=pack.shadow)
                     self._judges.setdefault(pack.device_class, []).append(judge)
+        self._outages = Outages(self._silences)
         judges, silences = chain(*self._judges.values()), chain(*self._silences.values())
         self._known = {judge.key for judge in judges} | {silence.key for silence in silences} | {NEWEST}
         self._asked = _asked(chain(*self._judges.values()), classes)
@@ -101,15 +103,25 @@ class Engine:
         """
         found: list[Transition] = []
         for name, old in state.classes.items():
+            if name == OUTAGE:
+                continue
             vanished = old.rules.keys() - self._known
             orphaned = old.retired or any(old.rules[rule].standing for rule in vanished)
-            silent = [silence for silence in self._silences.get(name, ()) if silence.is_due(old, now_ms)]
+            silent = [s for s in self._silences.get(name, ()) if not s.is_grouped and s.is_due(old, now_ms)]
             if not orphaned and not silent:
                 continue
             state, part = state.fork(name)
             found += _let_go(part, vanished, now_ms)
             for silence in silent:
                 found += silence.tick(part, now_ms)
+        missed = any(
+            silence.is_due(part, now_ms)
+            for name, part in state.classes.items()
+            for silence in self._silences.get(name, ())
+        )
+        if missed or not self._outages.is_quiet(state):
+            state, grouped = self._outages.tick(state, self.topology, now_ms)
+            found += grouped
         return state, found
 
     def expect(self, state: State, devices: Mapping[str, str], now_ms: int) -> State:
@@ -119,7 +131,7 @@ class Engine:
         already missed gets the whole waiting time again.  A device not named is not waited for, and
         :meth:`tick` ends its alarms.
         """
-        by_class: dict[str, list[str]] = {name: [] for name in state.classes}
+        by_class: dict[str, list[str]] = {name: [] for name in state.classes if name != OUTAGE}
         for device, name in devices.items():
             by_class.setdefault(name, []).append(device)
         for name, mine in by_class.items():

@@ -88,7 +88,9 @@ def _rule(pack: RulePack, rule: Rule, year: int) -> Iterator[Finding]:
 
 
 def _conflicts(pack: RulePack) -> Iterator[Finding]:
-    limited = [rule for rule in pack.rules if rule.way and rule.metric and not rule.schedule]
+    limited = [
+        rule for rule in pack.rules if rule.way and rule.metric and not rule.schedule and not rule.per_device
+    ]
     for one, other in itertools.combinations(limited, 2):
         if one.metric != other.metric or one.category is not other.category:
             continue

@@ -54,6 +54,11 @@ class Silence:
         """Whether it waits for the whole device."""
         return self._column is None
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether :mod:`rules.outage` tells of it."""
+        return self.is_of_device and not self.teller.shadow
+
     def evaluate(self, part: ClassState, batch: Batch, now_ms: int) -> list[Transition]:
         """Take note of who spoke; a silence ends with the first new value."""
         memory, frame, places = self.memory(part), batch.frame, batch.places

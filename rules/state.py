@@ -61,6 +61,8 @@ class RuleState:
     standing: dict[int, Alarm] = field(default_factory=dict)
     past: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Of each device's latest ended alarm: when it began and ended."""
+    bouts: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """When each device's latest alarms began, three at most."""
     _mine: set[str] = field(default_factory=set)
 
     @classmethod
@@ -71,7 +73,7 @@ class RuleState:
 
     def fork(self) -> RuleState:
         """Return a state that may be written; arrays are copied when they are."""
-        return RuleState(self.basis, dict(self.columns), self.standing, self.past)
+        return RuleState(self.basis, dict(self.columns), self.standing, self.past, self.bouts)
 
     def take(self, name: str, places: NDArray[np.intp]) -> NDArray[Any]:
         """Return what is remembered at ``places``."""
@@ -89,6 +91,12 @@ class RuleState:
             self._mine.add(name)
         return self.columns[name]
 
+    def begin(self, place: int, began: int) -> tuple[int, ...]:
+        """Remember that an alarm begins (UTC ms); return when the latest three did, this one the last."""
+        self._own_alarms()
+        self.bouts[place] = (*self.bouts.get(place, ()), began)[-3:]
+        return self.bouts[place]
+
     def stand(self, place: int, alarm: Alarm) -> None:
         """Remember the alarm that stands at ``place``."""
         self._own_alarms()
@@ -103,7 +111,7 @@ class RuleState:
 
     def _own_alarms(self) -> None:
         if "alarms" not in self._mine:
-            self.standing, self.past = dict(self.standing), dict(self.past)
+            self.standing, self.past, self.bouts = dict(self.standing), dict(self.past), dict(self.bouts)
             self._mine.add("alarms")
 
     def grow(self, columns: Mapping[str, Column], devices: int) -> None:
@@ -117,7 +125,7 @@ class RuleState:
         fresh = RuleState.new(basis, columns, len(self.columns["level"]))
         for name in COMMON:
             fresh.columns[name] = self.columns[name].copy()
-        fresh.standing, fresh.past = dict(self.standing), dict(self.past)
+        fresh.standing, fresh.past, fresh.bouts = dict(self.standing), dict(self.past), dict(self.bouts)
         return fresh
 
 
@@ -159,6 +167,7 @@ class _StoredRule(msgspec.Struct):
     columns: dict[str, tuple[str, bytes]]
     standing: list[tuple[int, Alarm]]
     past: list[tuple[int, int, int]]
+    bouts: list[tuple[int, tuple[int, ...]]] = []
 
 
 class _Stored(msgspec.Struct):
@@ -192,6 +201,7 @@ class State:
                 {c: _stored(array) for c, array in rule.columns.items()},
                 list(rule.standing.items()),
                 [(place, *span) for place, span in rule.past.items()],
+                list(rule.bouts.items()),
             )
             for name, rule in part.rules.items()
         }
@@ -228,12 +238,16 @@ def _load(data: bytes) -> ClassState:
         if set(np.flatnonzero(columns["level"]).tolist()) != {place for place, _ in rule.standing}:
             raise Malformed(f"rule state of '{name}' has alarms that do not stand", data)
         past = {place: (began, ended) for place, began, ended in rule.past}
-        rules[name] = RuleState(rule.basis, columns, dict(rule.standing), past)
+        rules[name] = RuleState(rule.basis, columns, dict(rule.standing), past, dict(rule.bouts))
     return ClassState({device: place for place, device in enumerate(stored.devices)}, rules)
 
 
 def _places(rule: _StoredRule) -> Iterable[int]:
-    return [*(place for place, _ in rule.standing), *(place for place, _, _ in rule.past)]
+    return [
+        *(place for place, _ in rule.standing),
+        *(place for place, _, _ in rule.past),
+        *(place for place, _ in rule.bouts),
+    ]
 
 
 def _filled(column: Column, devices: int) -> NDArray[Any]:

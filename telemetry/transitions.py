@@ -23,6 +23,7 @@ class Change(StrEnum):
     WORSENED = "worsened"
     EASED = "eased"
     ENDED = "ended"
+    RELEASED = "released"  # its cause is gone and it still stands: it pages on its own now
 
 
 class Category(StrEnum):

@@ -31,7 +31,7 @@ def check(paths: Sequence[Path]) -> int:
             packs.append(load_pack(path))
         except ConfigError as error:
             wrong += 1
-            errors.print(str(error), style="red", markup=False, highlight=False)
+            errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
     findings = lint(packs, load_classes(), dt.datetime.now(dt.UTC).year)
     if paths:  # of some packs: what the others do not cover is no fault of theirs
         named = {pack.device_class for pack in packs}
@@ -39,7 +39,7 @@ def check(paths: Sequence[Path]) -> int:
     for finding in findings:
         mark, style = ("✗", "red") if finding.grave else ("·", "dim")
         console.print(
-            f"{mark} {finding.where}: {pick(finding.text)}", style=style, markup=False, highlight=False
+            f"{mark} {finding.where}: {pick(finding.text)}", style=style, markup=False, highlight=False, soft_wrap=True
         )
     rules = sum(len(pack.rules) for pack in packs)
     grave = sum(finding.grave for finding in findings) + wrong

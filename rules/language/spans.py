@@ -57,7 +57,8 @@ class Rate:
 class Increase:
     """How much a counter has grown in the stretch, or in that part of it that samples cover.
 
-    A counter that falls has begun anew at 0.  Known from the second sample in the stretch on: what is not covered can
+    A counter that falls below half of what it was has begun anew at 0; a smaller fall is none of its doing and counts for
+    nothing.  Known from the second sample in the stretch on: what is not covered can
     only add to it.
     """
 
@@ -74,7 +75,8 @@ class Increase:
     def of(self, look: Look) -> Numbers:
         """Return the growth, in the counter's unit."""
         values, was = self.term.of(look), look.take(f"{self.key}.was")
-        grown = np.where(values >= was, values - was, values)  # it fell: it began anew
+        anew = np.where(values < was / 2, values, 0.0)  # it fell: it began anew, or it trembles
+        grown = np.where(values >= was, values - was, anew)
         total = np.nan_to_num(look.take(f"{self.key}.sum")) + np.where(np.isnan(was), 0.0, grown)
         known = ~np.isnan(values)
         look.put(f"{self.key}.was", np.where(known, values, was))
