@@ -39,7 +39,11 @@ def check(paths: Sequence[Path]) -> int:
     for finding in findings:
         mark, style = ("✗", "red") if finding.grave else ("·", "dim")
         console.print(
-            f"{mark} {finding.where}: {pick(finding.text)}", style=style, markup=False, highlight=False, soft_wrap=True
+            f"{mark} {finding.where}: {pick(finding.text)}",
+            style=style,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
     rules = sum(len(pack.rules) for pack in packs)
     grave = sum(finding.grave for finding in findings) + wrong
