@@ -102,8 +102,9 @@ class Admission:
             ):
                 of_class = columns.get(device.device_class)
                 if of_class is None:
-                    of_class = columns[device.device_class] = Columns(self._classes[device.device_class])
+                    of_class = Columns(self._classes[device.device_class])
                 if of_class.add(reading, number, shift_ms):
+                    columns[device.device_class] = of_class
                     continue
                 unknown = of_class.unknown(reading)
                 detail = f"class '{device.device_class}' has no {sorted(unknown)}"
@@ -112,6 +113,7 @@ class Admission:
                 known = _only(reading, reading.values.keys() - unknown)
                 if known.values:
                     of_class.add(known, number, shift_ms)
+                    columns[device.device_class] = of_class
             else:
                 reason, detail = self._why(upload, reading, now_ms, shift_ms)
                 item = _kept(upload, origin, reading, reason, detail, made_ms)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cloud_ingest.alarms import AlarmFeed
-from cloud_ingest.api import make_api
+from cloud_ingest.api.app import make_api
+from cloud_ingest.api.live import Live
+from cloud_ingest.api.parts import Parts
 from cloud_ingest.fleet import Fleet
 from cloud_ingest.judging import Packs
 from cloud_ingest.ledger import Ledger
@@ -19,7 +21,7 @@ from cloud_ingest.metrics import Metrics
 from cloud_ingest.patience import Patience
 from cloud_ingest.pipeline import Pipeline
 from cloud_ingest.reader import LedgerReader
-from cloud_ingest.registry import load_registry
+from cloud_ingest.registry.keeper import Keeper, Renewal
 from cloud_ingest.writer import StoreWriter
 from device_profiles.vocabulary import load_classes
 from telemetry.clock import Clock, SystemClock
@@ -46,10 +48,15 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
     """Run ingest until ``stop`` is set."""
     clock = clock or SystemClock()
     gc.set_threshold(*_COLLECT)
-    registry, classes = load_registry(config.registry.devices, config.registry.sites), load_classes()
-    metrics, packs = Metrics(), Packs(config.rules.folder, classes)
+    classes, metrics = load_classes(), Metrics()
+    packs = Packs(config.rules.folder, classes)
     with contextlib.ExitStack() as resources:
-        on_ledger, on_store = (_thread(resources, name) for name in ("ledger", "store"))
+        on_ledger, on_store, on_registry = (
+            _thread(resources, name) for name in ("ledger", "store", "registry")
+        )
+        keeper = Keeper(config.registry, config.producer, clock)
+        resources.callback(keeper.close)
+        registry = await on_registry(keeper.open)
         ledger = Ledger(config.ledger)
         resources.callback(ledger.close)
         source = config.source.Source(config, clock)
@@ -67,10 +74,17 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
         resources.callback(store.close)
         writer = StoreWriter(ledger, store, lambda: pipeline.registry, clock, metrics)
         feed = AlarmFeed(ledger, pipeline, source, on_ledger, clock)
-        api = make_api(
-            registry=registry, classes=classes, store=store, ledger=LedgerReader(config.ledger), pipeline=pipeline,
+        reader, live = LedgerReader(config.ledger), Live(classes, asyncio.get_running_loop())
+        pipeline.latest.told = live.publish
+        renewal = Renewal(
+            keeper, on_registry, lambda registry: on_ledger(pipeline.use, registry), reader, source.agents
+        )
+        parts = Parts(
+            keeper=keeper, refresh=renewal.refresh, classes=classes, store=store, store_problem=lambda: writer.problem,
+            ledger=reader, ledger_path=config.ledger.path, latest=pipeline.latest, shadows=pipeline.shadows, live=live,
             source=source, clock=clock, metrics=metrics,
         )  # fmt: skip
+        api = make_api(parts, config.api.keys)
 
         def committed(news: bool) -> None:  # noqa: FBT001 - it is what the pipeline tells
             writer.changed()
@@ -91,13 +105,16 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
                     feed.receive(),
                     feed.assert_again(config.alarms.assert_s),
                     _again_and_again(clock, _TICK_S, on_ledger, pipeline.tick, committed),
-                    _again_and_again(clock, _AGAIN_S, on_ledger, pipeline.process_again, committed),
+                    _again_and_again(  # a device that was registered a moment ago is known before it is asked for
+                        clock, _AGAIN_S, on_ledger, pipeline.process_again, committed, renewal.refresh
+                    ),
                     _again_and_again(
                         clock, _PACKS_S, on_ledger, lambda: _look_at_packs(packs, pipeline), committed
                     ),
                 )
             ]
             await stop.wait()
+            live.close()
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -119,11 +136,13 @@ def _thread(resources: contextlib.ExitStack, name: str) -> Callable[..., Awaitab
 
 async def _again_and_again(
     clock: Clock, every_s: float, on_ledger: Callable[..., Awaitable[Any]], work: Callable[[], bool],
-    committed: Callable[[bool], None],
+    committed: Callable[[bool], None], first: Callable[[], Awaitable[None]] | None = None,
 ) -> None:  # fmt: skip
     until_committed = Patience(clock, "cannot_commit", "commits_again", "tried again for ever")
     while True:
         await clock.sleep(every_s)
+        if first is not None:
+            await first()
         if await until_committed(on_ledger, work):
             committed(True)
 

@@ -9,7 +9,7 @@ import numpy as np
 from telemetry.quality import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -23,12 +23,15 @@ class Latest:
     def __init__(self, classes: Mapping[str, DeviceClass]) -> None:
         self._classes = {name: _Rows(device_class) for name, device_class in classes.items()}
         self._class_of: dict[str, str] = {}
+        self.told: Callable[[Frame, int], None] = lambda _frame, _received_ms: None
+        """Called with each frame that is noted."""
 
     def note(self, frame: Frame, received_ms: int) -> None:
         """Take over what is newer than what is known."""
         rows = self._classes[frame.device_class]
         self._class_of.update(dict.fromkeys(frame.devices, frame.device_class))
         rows.note(rows.places(frame.devices)[frame.index], frame, received_ms)
+        self.told(frame, received_ms)
 
     def recall(self, rows: Iterable[Mapping[str, Any]], class_of: Mapping[str, str]) -> None:
         """Take over rows such as :meth:`get` returns, of those devices that have a class and nothing newer."""

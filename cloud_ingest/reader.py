@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from cloud_ingest.framelog import counts_of
 from cloud_ingest.ledger import ranges_of
 from telemetry.errors import Unavailable
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
 _SHOWN_BYTES = 2048
 _QUARANTINED = "quarantined:"
+_HOUR_MS = 3_600_000
+_UNANNOUNCED = ("unknown device", "device of another agent")
+
+
+class _Named(msgspec.Struct):
+    device: str
 
 
 class LedgerReader:
@@ -25,13 +33,16 @@ class LedgerReader:
     def __init__(self, config: LedgerConfig) -> None:
         self._path = config.path
 
-    def quarantine(self, limit: int) -> list[dict[str, Any]]:
-        """Return the newest entries; bytes as text where they are, as hex where they are not."""
+    def quarantine(
+        self, limit: int, *, agent: str | None = None, reason: str | None = None, before: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the newest entries (older than entry ``before``); bytes as text where they are, else as hex."""
         with self._open() as db:
             rows = db.execute(
-                "SELECT id, at_ms, agent, origin, reason, detail, samples, substr(payload, 1, ?), length(payload)"
-                " FROM quarantine ORDER BY id DESC LIMIT ?",
-                (_SHOWN_BYTES, limit),
+                "SELECT id, at_ms, agent, origin, reason, detail, samples, substr(payload, 1, ?1), length(payload)"
+                " FROM quarantine WHERE (?2 IS NULL OR agent = ?2) AND (?3 IS NULL OR reason = ?3)"
+                " AND (?4 IS NULL OR id < ?4) ORDER BY id DESC LIMIT ?5",
+                (_SHOWN_BYTES, agent, reason, before, limit),
             ).fetchall()
         keys = ("id", "at_ms", "agent", "origin", "reason", "detail", "samples")
         return [
@@ -39,40 +50,73 @@ class LedgerReader:
             for row in rows
         ]
 
-    def accounts(self) -> dict[str, Any]:
-        """Return what became of every agent's samples, in all."""
+    def accounts(self, agent: str | None = None) -> dict[str, Any]:
+        """Return what became of the samples of every agent, or of one, in all."""
         agents: dict[str, Any] = {}
+        only, given = "WHERE ? IS NULL OR agent = ?", (agent, agent)
         with self._open() as db:
             db.execute("BEGIN")
-            for agent, boot, ranges in db.execute("SELECT agent, boot, ranges FROM committed"):
-                _of(agents, agent)["boots"][boot] = {"ranges": ranges_of(ranges)}
-            for agent, account, samples in db.execute(
-                "SELECT agent, account, sum(samples) FROM accounts GROUP BY agent, account"
+            for name, boot, ranges in db.execute(f"SELECT agent, boot, ranges FROM committed {only}", given):  # noqa: S608 - a constant
+                _of(agents, name)["boots"][boot] = {"ranges": ranges_of(ranges)}
+            for name, account, samples in db.execute(
+                f"SELECT agent, account, sum(samples) FROM accounts {only} GROUP BY agent, account",  # noqa: S608
+                given,
             ):
-                _enter(_of(agents, agent), account, samples)
-            for agent, cause, samples, start, end in db.execute(
-                'SELECT agent, cause, samples, start, "end" FROM gaps'
+                _enter(_of(agents, name), account, samples)
+            for name, cause, samples, start, end in db.execute(
+                f'SELECT agent, cause, samples, start, "end" FROM gaps {only}',  # noqa: S608
+                given,
             ):
-                _of(agents, agent)["gaps"].append(
+                _of(agents, name)["gaps"].append(
                     {"cause": cause, "samples": samples, "start": start, "end": end}
                 )
         return agents
 
+    def unannounced(self, after: int, most: int) -> tuple[int, list[tuple[str, str, int]]]:
+        """Return ``(agent, device, arrival)`` of entries that no registered device may have said, and the last entry.
+
+        ``after`` is an entry as well; of a ledger that was made anew all are looked at again.
+        """
+        with self._open() as db:
+            db.execute("BEGIN")
+            (last,) = db.execute(
+                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'quarantine'"
+            ).fetchone()
+            rows = db.execute(
+                "SELECT id, agent, reason, payload, at_ms FROM quarantine WHERE id > ? ORDER BY id LIMIT ?",
+                (after if after <= last else 0, most),
+            ).fetchall()
+        found = [
+            (agent, msgspec.json.decode(payload, type=_Named).device[:64], at_ms)
+            for _, agent, reason, payload, at_ms in rows
+            if reason in _UNANNOUNCED
+        ]
+        return (rows[-1][0] if rows else last), found
+
     def waiting(self) -> int:
         """Return the samples that are committed and not yet in the store."""
         with self._open() as db:
-            rows = db.execute("SELECT counts FROM frames WHERE id > (SELECT upto FROM stored)").fetchall()
-        return sum(samples for (told,) in rows for samples in counts_of(told).values())
+            return sum(samples for _, _, samples in _waiting(db))
+
+    def oldest_waiting(self) -> int | None:
+        """Return when the oldest frame was committed that the store has not, UTC ms; None when it has all."""
+        with self._open() as db:
+            found = db.execute(
+                "SELECT at_ms FROM frames WHERE id > (SELECT upto FROM stored) ORDER BY id LIMIT 1"
+            ).fetchone()
+        return None if found is None else int(found[0])
 
     def hours(self, span: tuple[int, int], agent: str | None = None) -> list[dict[str, Any]]:
         """Return what became of each agent's samples by the hour in which they were made (UTC ms).
 
-        ``read`` is what its devices said: what came in, and what the agent itself tells that it lost.
+        ``read`` is what its devices said: ``received``, and what the agent itself tells that it lost (``gaps``).
+        ``received`` is ``stored``, ``waiting`` for the store, or ``quarantined``.  ``duplicated`` came once more and was
+        counted before, ``overwritten`` was stored and then replaced, ``readmitted`` had been in quarantine.
         """
         entries: dict[tuple[str, int], dict[str, Any]] = {}
 
         def of(agent: str, hour: int) -> dict[str, Any]:
-            fresh = {"agent": agent, "hour": hour, "read": 0, **_fresh()}
+            fresh = {"agent": agent, "hour": hour, "read": 0, "waiting": 0, **_fresh()}
             return entries.setdefault((agent, hour), fresh)
 
         where, given = " AND (? IS NULL OR agent = ?)", (agent, agent)
@@ -85,11 +129,14 @@ class LedgerReader:
                 entry = of(name, hour)
                 _enter(entry, account, samples)
                 entry["read"] += samples if account == "received" else 0
+            for name, hour, samples in _waiting(db):
+                if span[0] <= hour <= span[1] and agent in (None, name):
+                    of(name, hour)["waiting"] += samples
             for name, cause, samples, start, end in db.execute(
                 f'SELECT agent, cause, samples, start, "end" FROM gaps WHERE start BETWEEN ? AND ?{where}',  # noqa: S608
                 (*span, *given),
             ):
-                entry = of(name, start - start % 3_600_000)
+                entry = of(name, start - start % _HOUR_MS)
                 entry["gaps"].append({"cause": cause, "samples": samples, "start": start, "end": end})
                 entry["read"] += samples
         return [entries[key] for key in sorted(entries)]
@@ -104,6 +151,12 @@ class LedgerReader:
             yield db
         finally:
             db.close()
+
+
+def _waiting(db: sqlite3.Connection) -> Iterator[tuple[str, int, int]]:
+    for (told,) in db.execute("SELECT counts FROM frames WHERE id > (SELECT upto FROM stored)"):
+        for (agent, hour), samples in counts_of(told).items():
+            yield agent, hour, samples
 
 
 def _fresh() -> dict[str, Any]:

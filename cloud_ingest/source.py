@@ -53,6 +53,9 @@ class Source(Protocol):
     async def alarm_acks(self) -> list[Ack]:
         """Wait for receipts of the alarm feed's consumer."""
 
+    def problem(self) -> str:
+        """Return what keeps deliveries from coming, ``""`` when nothing does."""
+
     def waiting(self) -> int:
         """Return how many deliveries wait to be taken."""
 

@@ -80,8 +80,10 @@ class Frame:
             index, time = np.frombuffer(told.index, np.int32), np.frombuffer(told.time, np.int64)
             values = np.full((len(time), told.width), np.nan)
             quality = np.full((len(time), told.width), ABSENT, np.uint8)
-            values[:, told.spoken] = np.frombuffer(told.values).reshape(len(time), -1)
-            quality[:, told.spoken] = np.frombuffer(told.quality, np.uint8).reshape(len(time), -1)
+            values[:, told.spoken] = np.frombuffer(told.values).reshape(len(time), len(told.spoken))
+            quality[:, told.spoken] = np.frombuffer(told.quality, np.uint8).reshape(
+                len(time), len(told.spoken)
+            )
             shift = np.frombuffer(told.shift, np.int64) if told.shift else np.zeros(len(time), np.int64)
         except (msgspec.DecodeError, ValueError, IndexError) as error:
             raise Malformed(f"frame: {error}", data) from None

@@ -108,6 +108,10 @@ class Source:
             acks.append(self._acks.get_nowait())
         return acks
 
+    def problem(self) -> str:
+        """See the seam."""
+        return "" if self._client.is_connected() else self._problem or "not connected"
+
     def waiting(self) -> int:
         """See the seam."""
         return len(self._arrived)

@@ -52,6 +52,13 @@ def test_what_cannot_be_admitted_waits_in_quarantine_with_its_bytes(bench, chang
     assert bench.fates() == {"received": 2, "stored": 1, "quarantined": 1, "duplicated": 0}
 
 
+def test_an_upload_with_nothing_that_its_class_knows_stops_nobody(bench):
+    bench.deliver(bench.upload(1, {"loudness": 50.0}))
+    bench.deliver(bench.upload(2, {"sound_level": 50.0}))
+    assert reasons(bench) == ["unknown metric"]
+    assert bench.fates() == {"received": 2, "stored": 1, "quarantined": 1, "duplicated": 0}
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [

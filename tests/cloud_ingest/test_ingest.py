@@ -97,12 +97,13 @@ async def test_an_upload_becomes_history_and_a_fire_an_alarm(tmp_path, mosquitto
     await wait_until(lambda: agent.acked >= {1, 2} and agent.alarms, 15)
     assert agent.alarms[0].transition.rule == "smoke_detector.fire"
     await wait_until(lambda: agent.asserted, 10, "the standing alarm to be asserted again")
-    _, points = await ask(
-        http,
-        api_port,
-        f"/api/data/history?device=noise-01&metric=sound_level&from_ms={T0}&to_ms={T0 + 10_000}",
-    )
-    assert points["points"] == [[T0 + 1000, 51.0, 0], [T0 + 2000, 52.0, 0]]
+
+    async def history():
+        where = f"/api/data/history?device=noise-01&metric=sound_level&from_ms={T0}&to_ms={T0 + 10_000}"
+        return (await ask(http, api_port, where))[1]["points"]
+
+    await wait_until(history, 10, "the store to follow")
+    assert await history() == [[T0 + 1000, 51.0, 0], [T0 + 2000, 52.0, 0]]
     _, latest = await ask(http, api_port, "/api/data/latest?device=smoke-01")
     assert latest[0]["values"]["smoke_alarm"] == 1.0
     _, held = await ask(http, api_port, "/api/data/quarantine")

@@ -18,14 +18,14 @@ def test_the_right_files_are_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("name", "before", "after", "message"),
     [
-        ("devices", "noise-01,噪声", "smoke-01,噪声", "devices.csv: line 3, column device: 'smoke-01' is given twice; ids are unique"),
+        ("devices", "noise-01,噪声", "smoke-01,噪声", "devices.csv: line 3, column device: 'smoke-01' is given twice; ids are unique, and line 2 has it"),
         ("devices", "sonbest_sm7901b", "sonbest", "devices.csv: line 2, column profile: 'sonbest' is no profile; did you mean 'sonbest_sm7901b'?"),
         ("devices", "edge-01,s01", "edge-01,s02", "devices.csv: line 2, column site: 's02' is no site; did you mean 's01'?"),
         ("devices", "115.92,31.85,市政\n", "x,31.85,市政\n", "devices.csv: line 2, column lon: 'x' is no number; WGS-84 degrees, like 115.9252"),
         ("devices", "115.92,31.85,市政\n", "31.85,115.92,市政\n", "devices.csv: line 2, column lat: '115.92' is not within ±90; are lon and lat exchanged?"),
-        ("devices", ",31.85,市政\n", ",31.85\n", "devices.csv: line 2: has not as many fields as line 1"),
-        ("devices", "device,", "dev,", "devices.csv: line 1: no column 'device'; the columns are device, name_zh, name_en, profile, agent, site, lon, lat, owner"),
-        ("sites", "s01,甲站", ",甲站", "sites.csv: line 2, column site: '' is empty; give it an id"),
+        ("devices", ",31.85,市政\n", ",31.85\n", "devices.csv: line 2: has not as many fields as line 1; put what holds a comma in double quotes"),
+        ("devices", "device,", "dev,", "devices.csv: line 1: no column 'device'; the columns are device, name_zh, name_en, profile, agent, site, lon, lat, owner; 1 more, told by: yemai ingest registry import --dry-run"),
+        ("sites", "s01,甲站", ",甲站", "sites.csv: line 2, column site: '' is empty; give it an id; 4 more, told by: yemai ingest registry import --dry-run"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told(tmp_path, name, before, after, message):

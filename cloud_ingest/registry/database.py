@@ -1,0 +1,224 @@
+"""The registry's database: SQLite, or PostgreSQL by URL.
+
+Whoever writes raises ``state.revision`` first: that takes turns with other writers, and tells every reader that there is
+something new.  Every change leaves a line in ``changes``.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from cloud_ingest.registry import tables
+from cloud_ingest.registry.model import Contents, Device, Site
+from telemetry.errors import ConfigError, Unavailable
+from telemetry.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from device_profiles.profile import Profile
+    from telemetry.config import Secret
+
+_WAIT_S = 10
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_SITE = ("id", "street", "lon", "lat", "department", "district")
+_DEVICE = (
+    "id", "profile", "site", "agent", "lon", "lat", "owner", "serial_number", "installed_on", "installed_by",
+    "bus", "unit", "retired_on",
+)  # fmt: skip
+
+
+class Decision(NamedTuple):
+    """What somebody decided on an agent or a device."""
+
+    allowed: bool
+    by: str
+    at_ms: int
+    note: str
+
+
+class Database:
+    """Blocking; any thread may use it.  Raises :class:`Unavailable` while it cannot be reached."""
+
+    def __init__(self, url: str, profiles: Mapping[str, Profile], password: Secret | None = None) -> None:
+        self._url, self._profiles = _url(url), profiles
+        if password is not None:
+            self._url = self._url.set(password=password.reveal())
+        self._engine = sa.create_engine(self._url, pool_pre_ping=True, connect_args=self._arguments())
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _on_connect)
+            sa.event.listen(self._engine, "begin", _on_begin)
+
+    @property
+    def name(self) -> str:
+        """The URL without its password."""
+        return self._url.render_as_string(hide_password=True)
+
+    def open(self) -> None:
+        """Bring its schema up to date; raise :class:`ConfigError` when it is newer than this program."""
+        config = Config(attributes={"path_separator": "os"})
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        if self._url.get_backend_name() == "sqlite" and self._url.database:
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self._begin(writing=True) as connection:
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                known = ScriptDirectory.from_config(config).get_current_head()
+                raise ConfigError(
+                    self.name, "$", f"its schema is not known here, where the newest is {known} ({error})",
+                    hint="run the version of Yemai that last opened it, or a newer one",
+                ) from None  # fmt: skip
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._engine.dispose()
+
+    def revision(self) -> int:
+        """Return a number that grows with every change."""
+        with self._begin() as connection:
+            return int(connection.execute(sa.select(tables.state.c.revision)).scalar_one())
+
+    def contents(self) -> Contents:
+        """Return all sites and devices.  A device whose profile this program has not gets no class."""
+        with self._begin() as connection:
+            return self.read(connection)
+
+    def read(self, connection: sa.Connection) -> Contents:
+        """Do the same inside a transaction."""
+        sites = connection.execute(sa.select(tables.sites).order_by(tables.sites.c.id)).mappings()
+        devices = connection.execute(sa.select(tables.devices).order_by(tables.devices.c.id)).mappings()
+        return Contents(
+            {
+                row["id"]: Site(name=Text(row["name_zh"], row["name_en"]), **_only(row, _SITE))
+                for row in sites
+            },
+            {row["id"]: self._device(row) for row in devices},
+        )
+
+    def decisions(self, kind: str) -> dict[str, Decision]:
+        """Return what was decided on agents or on devices, by id."""
+        with self._begin() as connection:
+            return self.decisions_in(connection, kind)
+
+    def decisions_in(self, connection: sa.Connection, kind: str) -> dict[str, Decision]:
+        """Do the same inside a transaction."""
+        table = tables.decisions
+        rows = connection.execute(sa.select(table).where(table.c.kind == kind)).mappings()
+        return {row["id"]: Decision(row["allowed"], row["by"], row["at_ms"], row["note"]) for row in rows}
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Read more than one thing as of one moment."""
+        with self._begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, by: str, what: str, now_ms: int) -> Iterator[sa.Connection]:
+        """Change something: one transaction, one revision, one line that says who did what."""
+        with self._begin(writing=True) as connection:
+            connection.execute(tables.state.update().values(revision=tables.state.c.revision + 1))
+            yield connection
+            connection.execute(tables.changes.insert().values(at_ms=now_ms, by=by, what=what))
+
+    @contextmanager
+    def noting(self) -> Iterator[sa.Connection]:
+        """Write what is no change of the registry itself."""
+        with self._begin(writing=True) as connection:
+            yield connection
+
+    def history(self, most: int) -> list[dict[str, Any]]:
+        """Return the newest changes."""
+        query = sa.select(tables.changes).order_by(tables.changes.c.id.desc()).limit(most)
+        with self._begin() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _device(self, row: sa.RowMapping) -> Device:
+        profile = self._profiles.get(row["profile"])
+        return Device(
+            name=Text(row["name_zh"], row["name_en"]),
+            device_class=profile.device_class if profile else "",
+            period_s=profile.timing.period_s if profile else 0.0,
+            **_only(row, _DEVICE),
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        if self._url.get_backend_name() == "sqlite":
+            return {"timeout": _WAIT_S, "check_same_thread": False}
+        return {"connect_timeout": _WAIT_S}
+
+    @contextmanager
+    def _begin(self, *, writing: bool = False) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect().execution_options(writing=writing) as connection, connection.begin():
+                yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise Unavailable(f"registry {self.name}: {str(error.orig).strip()}") from error
+
+
+def site_row(site: Site, origin: str) -> dict[str, Any]:
+    """Return a site as a row."""
+    return {**{name: getattr(site, name) for name in _SITE}, **_name(site.name), "origin": origin}
+
+
+def device_row(device: Device, origin: str) -> dict[str, Any]:
+    """Return a device as a row."""
+    return {**{name: getattr(device, name) for name in _DEVICE}, **_name(device.name), "origin": origin}
+
+
+def put(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert rows, or replace those of the same primary key; both databases spell it alike."""
+    rows = list(rows)
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - one of two
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]  # noqa: PLC0415 - the other
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    rest = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), rows)
+
+
+def _name(name: Text) -> dict[str, str]:
+    return {"name_zh": name.zh, "name_en": name.en}
+
+
+def _only(row: sa.RowMapping, names: Iterable[str]) -> dict[str, Any]:
+    return {name: row[name] for name in names}
+
+
+def _url(text: str) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigError(
+            "registry.database", "$", f"'{text.rpartition('@')[2]}' is no database that the registry can live in",
+            hint="use sqlite:///registry.db or postgresql://user@host/name",
+        )  # fmt: skip
+    return url if url.get_backend_name() == "sqlite" else url.set(drivername="postgresql+psycopg")
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy says, tables included
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    writing = connection.get_execution_options().get("writing")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
