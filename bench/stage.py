@@ -75,6 +75,11 @@ class Stage:
         self.stop_ingest()
         self._processes.close()
 
+    @property
+    def store_url(self) -> str:
+        """Where the store answers, for one that is a server."""
+        return f"http://127.0.0.1:{self._db_port}"
+
     def start_ingest(self) -> psutil.Process:
         """Start ingest and wait until it is ready."""
         command = [sys.executable, "-m", "cloud_ingest", "--config", str(self.folder / "ingest.toml")]

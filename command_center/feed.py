@@ -69,6 +69,7 @@ class Feed:
             identifier=f"{self._config.area}-{self._config.consumer}",
             clean_session=True,  # what is not acknowledged comes again from the producer, not from the broker
             keepalive=broker.keepalive_s,
+            tls_context=broker.tls,
         )
         async with client:
             await client.subscribe(topics.alarm(self._config.area, "+"), topics.QOS)

@@ -139,6 +139,8 @@ class Source:
         )
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.secret)
+        if (tls := broker.tls) is not None:
+            client.tls_set_context(tls)
         client.max_inflight_messages_set(WINDOW)
         client.reconnect_delay_set(*_RECONNECT_S)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect

@@ -76,6 +76,7 @@ async def connect(config: Config, calling: Calling, clock: Clock) -> AsyncIterat
         password=broker.secret,
         identifier=f"{calling.area}-{calling.agent}",
         keepalive=broker.keepalive_s,
+        tls_context=broker.tls,
         timeout=_ANSWER_S,
         will=aiomqtt.Will(calling.status_topic, calling.will, topics.QOS, retain=True),
         max_concurrent_outgoing_calls=2 * calling.window,

@@ -1,0 +1,138 @@
+"""How long the panels of the boards take over a year of data in InfluxDB 1.6, and how much data that is.
+
+A year of 1,000 devices at their real pace is more than this machine holds; here the year is whole and the
+devices and their pace are fewer.  Printed beside the times is how many points and samples the panels lay over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.district import District
+from bench.figure import Figure
+from bench.stage import Stage, stores
+from cloud_ingest.stores import influxdb
+from dashboards.generate import generate
+from dashboards.look import Look
+from device_profiles.loading import load_catalogue
+from device_profiles.vocabulary import load_classes
+from rules.frame import Frame
+from telemetry.quality import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEVICES, AGENTS, STEP_MS, DAYS = 100, 10, 30 * 60_000, 365
+RUNS = 3
+_DAY_MS = 86_400_000
+_END = 1_764_000_000_000
+_RANGES = {"day": (1, "1m"), "month": (30, "30m"), "year": (DAYS, "6h")}
+"""Days, and the interval that Grafana takes for them on a panel some 1,400 pixels wide."""
+_BOARDS = ("overview", "site", "class", "device")
+
+
+def run() -> Iterator[Figure]:
+    """Fill a year, then ask every panel's queries, cold panels and warm ones alike."""
+    if "influxdb16" not in stores():
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Stage(Path(folder) / "stage", District(1, 1), "influxdb16") as stage,
+    ):
+        classes, points, samples = _fill(stage.store_url)
+        yield Figure("boards_points", points, "points", 1, 0.0)
+        yield Figure("boards_samples", samples, "samples", 1, 0.0)
+        targets = list(_targets(classes))
+        for name, (days, interval) in _RANGES.items():
+            span = _END - days * _DAY_MS, _END
+            took = sorted(_panel_ms(stage.store_url, queries, span, interval) for queries in targets)
+            p95 = took[int(0.95 * (len(took) - 1))]
+            spread = round((took[-1] - took[0]) / statistics.median(took), 3)
+            yield Figure(f"boards_panel_p50_ms_{name}", round(statistics.median(took), 1), "ms", RUNS, spread)
+            yield Figure(f"boards_panel_p95_ms_{name}", round(p95, 1), "ms", RUNS, spread)
+            yield Figure(f"boards_panel_max_ms_{name}", round(took[-1], 1), "ms", RUNS, spread)
+
+
+def _fill(url: str) -> tuple[set[str], int, int]:
+    district, classes, catalogue = District(DEVICES, AGENTS), load_classes(), load_catalogue()
+    store = influxdb.Store(
+        influxdb.Config(url, "yemai"), classes,
+        lambda name: {"area": "bench", "street": f"r{int(name[1:]) % 4}", "site": f"s{int(name[1:]) % 20:02}"},
+    )  # fmt: skip
+    rng, points, samples = np.random.default_rng(7), 0, 0
+    by_profile: dict[str, list[str]] = {}
+    for device in district.devices:
+        by_profile.setdefault(device.profile.id, []).append(device.id)
+    week = 7 * _DAY_MS
+    for start in range(_END - DAYS * _DAY_MS, _END, week):
+        times = np.arange(start, min(start + week, _END), STEP_MS, dtype=np.int64)
+        for profile, devices in by_profile.items():
+            of = classes[catalogue[profile].device_class]
+            spoken = np.array([name in catalogue[profile].metrics for name in of.metrics])
+            n = len(times) * len(devices)
+            low = np.array([metric.low for metric in of.metrics.values()])
+            high = np.array([metric.high for metric in of.metrics.values()])
+            values = np.where(spoken, np.round(low + rng.random((n, len(low))) * (high - low), 2), np.nan)
+            quality = np.where(spoken, 0, ABSENT).astype(np.uint8) + np.zeros((n, 1), np.uint8)
+            index = np.repeat(np.arange(len(devices), dtype=np.int32), len(times))
+            frame = Frame(
+                of.name,
+                tuple(devices),
+                index,
+                np.tile(times, len(devices)),
+                values,
+                quality,
+                np.zeros(n, np.int64),
+            )
+            samples += store.write([frame], [[1] * n], _END).samples
+            points += n
+    store.close()
+    return {catalogue[profile].device_class for profile in by_profile}, points, samples
+
+
+def _targets(classes: set[str]) -> Iterator[list[str]]:
+    """Return the queries of each panel of the boards whose classes are there."""
+    for uid, board in generate(Look("en")).items():
+        kind, _, name = uid.removeprefix("yemai-en-").partition("-")
+        if kind not in _BOARDS or (name and name not in classes):
+            continue
+        one = {"device": "d0000.0", "site": "s0."}
+        chosen = {kind: one[kind]} if kind in one else {}
+        for row in board["panels"]:
+            for panel in (row, *row.get("panels", ())):
+                queries = [target["query"] for target in panel.get("targets", ()) if "query" in target]
+                if queries:
+                    yield [
+                        re.sub(r"\$\{(\w+):regex\}", lambda found: chosen.get(found[1], ".*"), query)  # noqa: B023
+                        for query in queries
+                    ]
+
+
+def _panel_ms(url: str, queries: list[str], span: tuple[int, int], interval: str) -> float:
+    took = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        for query in queries:
+            told = query.replace("$timeFilter", f"time >= {span[0]}ms AND time <= {span[1]}ms")
+            _ask(url, told.replace("$__interval", interval))
+        took.append(1000 * (time.perf_counter() - began))
+    return statistics.median(took)
+
+
+def _ask(url: str, query: str) -> dict[str, Any]:
+    fields = urllib.parse.urlencode({"db": "yemai", "q": query, "epoch": "ms"})
+    with urllib.request.urlopen(f"{url}/query?{fields}", timeout=120) as answer:
+        told: dict[str, Any] = json.load(answer)
+    if "error" in told["results"][0]:
+        raise ValueError(told["results"][0]["error"])
+    return told
