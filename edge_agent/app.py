@@ -18,6 +18,7 @@ from edge_agent.gather import GapMessage, Gatherer, Shape
 from edge_agent.learned import Learned
 from edge_agent.remote import Chosen, Remote, Version, Wanted
 from edge_agent.report import Reporter
+from edge_agent.site import Site
 from edge_agent.status import Board
 from edge_agent.tryout import try_out
 from edge_agent.upkeep import keep_up
@@ -58,7 +59,7 @@ async def _one_life(chosen: Chosen, remote: Remote, stop: asyncio.Event, clock: 
             "agent_up", agent=config.agent, buses=len(config.buses), devices=sum(len(bus.devices) for bus in config.buses),
             boot=outbox.boot, waiting=(await keeper.counters()).messages, configuration=chosen.state.running,
         )  # fmt: skip
-        answers = {"status": agent.answer, "ping": agent.pong}
+        answers = {"status": agent.answer, "ping": agent.pong, **agent.site.answers}
         await stack.enter_async_context(local.answering(config.socket, answers))
         return await agent.live(stop)
 
@@ -86,18 +87,14 @@ class _Agent:
         self._keeper, self._clock = keeper, clock
         config, way = self._config, self._config.uplink.module
         classes = {d.id: d.profile.device_class for bus in config.buses for d in bus.devices}
-        self._gatherer = Gatherer(
-            Shape(config.agent, way.CODEC, way.MOST_BYTES),
-            keeper,
-            clock,
-            Reporter(config.report, classes),
-            buffer,
-        )
+        shape = Shape(config.agent, way.CODEC, way.MOST_BYTES)
+        self._gatherer = Gatherer(shape, keeper, clock, Reporter(config.report, classes), buffer)
+        self.site = Site(config, keeper, shape, clock, self._gatherer.at_once)
         self._buffer = buffer
         self._learned = Learned(config.outbox.path.with_suffix(".learned.json"))
         self._board = Board(config, clock, metadata.version("yemai"))
         self._board.config_state = chosen.state
-        hears = {topics.config(config.area, config.agent): self._configured}
+        hears = {topics.config(config.area, config.agent): self._configured, **self.site.hears}
         self._uplink = Uplink(config, keeper, clock, budget, self._status, hears)
         self._board.knows(keeper, self._gatherer, self._uplink, buffer)
         self._wanted: Wanted | None = None
@@ -114,6 +111,7 @@ class _Agent:
         budget = Budget(config.uplink.budget_bytes_per_day, clock, notes["budget"])
         agent = cls(chosen, remote, keeper, clock, buffer, budget)
         await agent._gatherer.restore()
+        await agent.site.restore()
         return agent
 
     async def live(self, stop: asyncio.Event) -> bool:
@@ -123,6 +121,7 @@ class _Agent:
             tasks = [
                 links.create_task(self._uplink.run()),
                 links.create_task(self._gatherer.run()),
+                links.create_task(self.site.run()),
                 links.create_task(keep_up(self._keeper, self._buffer, config.outbox.max_bytes, clock)),
                 links.create_task(watch(clock, self._lives)),
                 links.create_task(self._stopped(stop)),
@@ -149,7 +148,7 @@ class _Agent:
             return
         async with asyncio.TaskGroup() as readers:
             tasks = [
-                readers.create_task(run_bus(bus, self._take, self._clock, self._learned))
+                readers.create_task(run_bus(bus, self._take, self._clock, self._learned, self.site.serves))
                 for bus in self._config.buses
             ]
             await self._turn.wait()
@@ -218,6 +217,7 @@ class _Agent:
     def _take(self, reading: Reading) -> None:
         self._board.take(reading)
         self._gatherer.take(reading)
+        self.site.take(reading)
 
     def _status(self, since: int | None) -> AgentStatus:
         return self._board.telling(self._keeper.boot, self._keeper.size, since)

@@ -11,7 +11,9 @@ from device_profiles.loading import load_catalogue
 from device_profiles.profile import Profile
 from edge_agent.driver import Device, DriverModule
 from edge_agent.identity import serial_point
+from edge_agent.linkage import Linkage, check_linkage
 from edge_agent.local import StatusConfig, default_socket
+from edge_agent.orders import CommandsConfig
 from edge_agent.report import ReportRule, check_rules
 from edge_agent.schedule import Line, check_fit
 from edge_agent.way import UplinkEntry, Way, look_up
@@ -54,6 +56,12 @@ class BusEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: float | None = None  # instead of the profiles' own
 
 
+class JudgementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[judgement]``: whether edge rules are judged here; without it a linkage has nothing to answer."""
+
+    local: bool = True
+
+
 class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -65,6 +73,9 @@ class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uplink: UplinkEntry = UplinkEntry()
     report: tuple[ReportRule, ...] = ()
     status: StatusConfig = StatusConfig()
+    commands: CommandsConfig = CommandsConfig()
+    linkage: tuple[Linkage, ...] = ()
+    judgement: JudgementConfig = JudgementConfig()
 
 
 class Bus(msgspec.Struct, frozen=True):
@@ -88,6 +99,9 @@ class AgentConfig(msgspec.Struct, frozen=True):
     uplink: Way
     report: tuple[ReportRule, ...]
     socket: Path  # where the running agent answers about itself
+    commands: CommandsConfig = CommandsConfig()
+    linkage: tuple[Linkage, ...] = ()
+    judgement: JudgementConfig = JudgementConfig()
 
 
 def load_config(path: Path, text: str | None = None) -> AgentConfig:
@@ -109,10 +123,16 @@ def load_config(path: Path, text: str | None = None) -> AgentConfig:
         buses.append(_bus(path, at, entry, seen))
     way = look_up(path, file.uplink, file.broker)
     check_rules(path, file.report, [device.profile for bus in buses for device in bus.devices])
+    if file.linkage and not file.judgement.local:
+        raise ConfigError(
+            path, "$.judgement.local", "is false, so no [[linkage]] could ever act", hint="remove one"
+        )
+    check_linkage(path, file.linkage, {device.id: device for bus in buses for device in bus.devices})
     socket = file.status.socket or default_socket(file.outbox.path)
     return AgentConfig(
-        file.agent, file.area, file.broker, file.outbox, tuple(buses), way, file.report, socket
-    )
+        file.agent, file.area, file.broker, file.outbox, tuple(buses), way, file.report, socket,
+        file.commands, file.linkage, file.judgement,
+    )  # fmt: skip
 
 
 def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:

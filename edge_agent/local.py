@@ -1,4 +1,4 @@
-"""A running agent answers about itself on a unix socket: one word asks, one line of JSON answers."""
+"""A running agent answers about itself on a unix socket: a word, with what it needs behind it, asks; one line of JSON answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def default_socket(outbox: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def answering(path: Path, answers: Mapping[str, Callable[[], Awaitable[bytes]]]) -> AsyncIterator[None]:
+async def answering(
+    path: Path, answers: Mapping[str, Callable[..., Awaitable[bytes]]]
+) -> AsyncIterator[None]:
     """Answer while the block lasts; a socket left by an agent that was killed is taken over.
 
     Raises :class:`Unavailable` when another agent answers there.
@@ -50,9 +52,9 @@ async def answering(path: Path, answers: Mapping[str, Callable[[], Awaitable[byt
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                word = (await reader.readline()).decode(errors="replace").strip()
+                word, *more = (await reader.readline()).decode(errors="replace").split() or [""]
                 found = answers.get(word)
-                writer.write((b"{}" if found is None else await found()) + b"\n")
+                writer.write((b"{}" if found is None else await found(*more)) + b"\n")
                 await writer.drain()
         except (OSError, ValueError, TimeoutError, Unavailable):
             pass  # who asked has gone away, or sees that nobody answers

@@ -207,7 +207,7 @@ def _grouped(
     turnaround_s, groups = profile.timing.turnaround_s, list[Group]()
     rest = [[point for period in part for point in periods[period]] for part in cut]
     for place, part in enumerate(cut):
-        points = _with_helpers(profile, rest[place])
+        points = with_helpers(profile, rest[place])
         if not rest[place]:
             continue
         made = blocks_for(points, profile.points, reach, wire, turnaround_s)
@@ -218,14 +218,15 @@ def _grouped(
                 for p in later
                 if all((p.space, a) in read for a in p.addresses) and _ready(profile, p, read)
             ]
-            points = _with_helpers(profile, points + along)
+            points = with_helpers(profile, points + along)
             later[:] = [p for p in later if p not in along]
         seconds = sum(wire.request_s(block, turnaround_s) for block in made)
         groups.append(Group(part[0], made, tuple(points), seconds))
     return tuple(groups)
 
 
-def _with_helpers(profile: Profile, points: list[Point]) -> list[Point]:
+def with_helpers(profile: Profile, points: list[Point]) -> list[Point]:
+    """Return ``points`` and those that say in which unit, or with how many decimals, they are meant."""
     names = {name for point in points for name in _needs(point)} - {point.name for point in points}
     return [*points, *(p for p in profile.points if p.name and p.name in names)]
 

@@ -74,6 +74,8 @@ class Poller:
         self.bus, self.driver = bus, driver
         self.line = asyncio.Lock()
         """Whoever holds it may use the driver.  It is fair: a command waits for one frame at most."""
+        self.is_live = True
+        """Whether the bus is still served; its driver is closed when it is not."""
         self._emit, self._clock = emit, clock
         self._learned = learned or Learned()
         self._breaker, self._trouble = Breaker(), Trouble(bus.id)
@@ -89,6 +91,12 @@ class Poller:
 
     async def run(self) -> None:
         """Poll for ever."""
+        try:
+            await self._run()
+        finally:
+            self.is_live = False
+
+    async def _run(self) -> None:
         while True:
             await self._beat()
             turn = self._next()
@@ -100,6 +108,15 @@ class Poller:
             times = [max(t.due, t.ready) for t in self._turns]
             times += [self._beats[d.id] for d in self._hearts if not self._breaker.is_suspect(d.id)]
             await self._rest(max(0.0005, min(times) - now))
+
+    async def assure(self, device: Device) -> None:
+        """Raise :class:`Refused` for the wrong device on the port, before it is written to; the line is held."""
+        question = self._identities.question(device, self.driver.opened)
+        if question is None:
+            return
+        words = await self.driver.read(device, question)
+        if problem := self._identities.answer(device, self.driver.opened, question, words):
+            raise Refused(problem)
 
     def refresh(self, device: str) -> None:
         """Read a device as soon as its turns can be had: something was written to it."""

@@ -102,6 +102,14 @@ class Line(msgspec.Struct, frozen=True):
         return Wire.serial(self.baud, self.format)
 
 
+def wire_of(link: object, transport: str) -> Wire | None:
+    """Return what a bus's line costs; None for a bus that is not polled."""
+    if transport != "modbus":
+        return None
+    wire = getattr(link, "wire", None)
+    return wire if isinstance(wire, Wire) else Wire.tcp()
+
+
 def check_fit(file: Path, at: str, devices: Sequence[Device], period_s: float, line: Line) -> None:
     """Raise :class:`ConfigError` where the devices cannot be read as often as is wanted."""
     plan = plan_bus(devices, period_s, line.wire)

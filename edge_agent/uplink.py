@@ -15,8 +15,10 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from edge_agent.link import Calling
 from edge_agent.order import LiveFirst
 from telemetry import codecs, topics
+from telemetry.commands import ActionUpload
 from telemetry.errors import Malformed, Unavailable
-from telemetry.readings import Ack
+from telemetry.outbox import Priority
+from telemetry.readings import MAX_UPLOAD_BYTES, Ack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -125,6 +127,7 @@ class Uplink:
 
     async def _send(self, link: Link) -> None:
         topic = topics.up(self._config.area, self._config.agent)
+        told = topics.cmd_result(self._config.area, self._config.agent)
         while True:
             self._keeper.changed.clear()
             messages = await self._keeper.due(self.window, self._clock.monotonic())
@@ -133,10 +136,19 @@ class Uplink:
             ):  # in this order on the wire, however they are acknowledged
                 for message in messages:
                     tasks.create_task(link.send(topic, message.payload))
+                    if message.priority == Priority.ALARM:
+                        for result in self._results(message.payload):
+                            tasks.create_task(link.send(told, result))
             self._spend(link)
             if len(messages) < self.window.size // 2:
                 wait_s = max(0.05, self.window.next_due_s(self._clock.monotonic()))
                 await self._changed(wait_s)
+
+    def _results(self, payload: bytes) -> list[bytes]:
+        """Return the command results in a message, for those who wait for them: sent as often as the message is."""
+        codec = codecs.codec(self._config.uplink.module.CODEC)
+        upload = codecs.decode(payload, ActionUpload, max_bytes=MAX_UPLOAD_BYTES)
+        return [codec.encode(result) for result in upload.results]
 
     async def _changed(self, wait_s: float) -> None:
         try:

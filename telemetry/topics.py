@@ -60,6 +60,16 @@ def config(area: str, agent: str) -> str:
     return f"{ROOT}/{area}/{agent}/config"
 
 
+def cmd(area: str, agent: str) -> str:
+    """Where an agent takes commands."""
+    return f"{ROOT}/{area}/{agent}/cmd"
+
+
+def cmd_result(area: str, agent: str) -> str:
+    """Where an agent tells what became of them."""
+    return f"{ROOT}/{area}/{agent}/cmd/result"
+
+
 def alarm(area: str, alarm_id: str) -> str:
     """Where the news of one alarm is published."""
     return f"{ROOT}/{area}/alarm/{alarm_id}"

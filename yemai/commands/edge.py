@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from yemai.commands._part import ConfigFile, group, run_module
 from yemai.words import say
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 app = group("边缘代理。", "The edge agent.")
 _EVERY_S = 1.0
@@ -26,6 +24,53 @@ def _group() -> None:
 def run(config: ConfigFile) -> None:
     """Run an edge agent."""
     run_module("edge_agent", config)
+
+
+@app.command(help=say("检查配置文件，不启动任何东西。", "Check a configuration; nothing is started."))
+def check(
+    config: Annotated[Path, typer.Argument(help=say("配置文件 (TOML)", "configuration file (TOML)"))],
+) -> None:
+    """Check a configuration."""
+    from edge_agent.config import load_config  # noqa: PLC0415
+    from yemai.commands._edge_plan import plans, remarks  # noqa: PLC0415
+
+    checked = load_config(config)
+    lines = plans(checked)
+    fullest = max((bus.utilisation for bus in lines), default=0.0)
+    devices = sum(len(bus.devices) for bus in checked.buses)
+    for remark in remarks(checked):
+        typer.echo(f"{config}: {remark}")
+    typer.echo(
+        say(
+            f"{config}: 可用：{len(checked.buses)} 条总线，{devices} 台设备；最忙的总线占用 {fullest:.0%}",
+            f"{config}: good: {len(checked.buses)} buses, {devices} devices; the fullest bus is used to {fullest:.0%}",
+        )
+    )
+
+
+@app.command(
+    help=say(
+        "打印轮询计划：请求、字节、毫秒、总线占用。", "Print the plan: requests, bytes, ms, bus utilisation."
+    )
+)
+def plan(
+    config: ConfigFile,
+    json: Annotated[
+        bool, typer.Option("--json", help=say("输出一个 JSON 数组", "print one JSON array"))
+    ] = False,
+) -> None:
+    """Print the poll plan."""
+    import msgspec  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    from edge_agent.config import load_config  # noqa: PLC0415
+    from yemai.commands._edge_plan import plans, table  # noqa: PLC0415
+
+    lines = plans(load_config(config))
+    if json:
+        typer.echo(msgspec.json.encode(lines).decode())
+        return
+    Console().print(table(lines))
 
 
 @app.command(help=say("查看运行中的代理。", "Show a running agent: buses, devices, outbox, signal."))

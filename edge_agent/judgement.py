@@ -1,0 +1,132 @@
+"""Judges readings on the spot: the rules marked ``edge: true``, by the engine that the cloud uses.
+
+The same samples give the same transitions under the same alarm ids, here and in the cloud.  Rules that wait for
+silence (``no_data``) are the cloud's: an agent that is cut off cannot tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING
+
+import structlog
+
+from device_profiles.vocabulary import load_classes
+from rules.engine import Engine
+from rules.frame import Frame
+from rules.pack import FOLDER, RulePack, load_pack
+from rules.state import State
+from telemetry.errors import Malformed, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from edge_agent.linkage import Linkages
+    from edge_agent.record import Recorder
+    from telemetry.clock import Clock
+    from telemetry.keeper import Keeper
+    from telemetry.outbox import Outbox
+    from telemetry.readings import Reading
+    from telemetry.transitions import Transition
+
+_NOTE = "judged:"
+log = structlog.get_logger()
+
+
+def edge_rules(classes: Collection[str]) -> tuple[RulePack, ...]:
+    """Return the edge rules of these classes; packs of other classes are not even read."""
+    packs = (load_pack(path) for name in sorted(classes) if (path := FOLDER / f"{name}.yaml").exists())
+    marked = (
+        RulePack(pack.device_class, tuple(r for r in pack.rules if r.edge and r.no_data is None), ())
+        for pack in packs
+    )
+    return tuple(pack for pack in marked if pack.rules)
+
+
+class Judge:
+    """Judges what the buses read, records what changed, and hands it to the linkages.
+
+    :param classes: device → its class.
+    :param at_once: takes a reading that raised something past the report policy.
+    """
+
+    def __init__(
+        self, classes: Mapping[str, str], keeper: Keeper, recorder: Recorder, clock: Clock,
+        at_once: Callable[[Reading], None],
+    ) -> None:  # fmt: skip
+        packs = edge_rules(set(classes.values()))
+        self._judged = {pack.device_class for pack in packs}
+        self._classes, self._engine = classes, Engine(packs, load_classes())
+        self._keeper, self._record, self._clock, self._at_once = keeper, recorder, clock, at_once
+        self._state = State.empty()
+        self._readings: list[Reading] = []
+        self._arrived = asyncio.Event()
+        self.linkages: Linkages | None = None
+
+    async def restore(self) -> None:
+        """Take up what stood before the restart, so that it neither begins nor is acted on again."""
+        notes = await self._keeper.look(lambda box: {name: box.note(_NOTE + name) for name in self._judged})
+        try:
+            self._state = State.load({name: base64.b64decode(note) for name, note in notes.items() if note})
+        except Malformed as error:
+            log.warning("judgement_begins_anew", problem=str(error))
+
+    def take(self, reading: Reading) -> None:
+        """Accept a reading; never waits."""
+        if self._classes.get(reading.device) in self._judged and reading.values:
+            self._readings.append(reading)
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Judge, for ever; whatever has come in the meantime is judged together."""
+        async with asyncio.TaskGroup() as actions:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                readings, self._readings = self._readings, []
+                found = self.judge(readings)
+                if not found:
+                    continue
+                for transition in found:
+                    log.info(
+                        "alarm",
+                        change=transition.change.value,
+                        rule=transition.rule,
+                        device=transition.device,
+                    )
+                    if self.linkages is not None:
+                        actions.create_task(self.linkages.answer(transition))
+                raised = {transition.device for transition in found}
+                for reading in readings:
+                    if reading.device in raised:
+                        self._at_once(reading)
+                await self._keep(found)
+
+    def judge(self, readings: Sequence[Reading]) -> list[Transition]:
+        """Return what changed."""
+        by_class: dict[str, list[Reading]] = {}
+        for reading in readings:
+            by_class.setdefault(self._classes[reading.device], []).append(reading)
+        found: list[Transition] = []
+        now = self._clock.now_ms()
+        for name, mine in by_class.items():
+            frame = Frame.of(mine, load_classes()[name])
+            self._state, transitions = self._engine.evaluate(self._state, frame, now)
+            found += transitions
+        return found
+
+    async def _keep(self, found: Sequence[Transition]) -> None:
+        """Record what changed together with the state that knows of it."""
+        state = self._state
+        dumps = {t.device_class: base64.b64encode(state.dump(t.device_class)).decode() for t in found}
+
+        def write(box: Outbox) -> None:
+            for name, dump in dumps.items():
+                box.set_note(_NOTE + name, dump)
+            self._record(box, transitions=found)
+
+        try:
+            await self._keeper.transact(write)
+        except Unavailable as error:  # the site has acted; the cloud judges the readings itself
+            log.error("judgement_not_kept", problem=str(error))

@@ -1,0 +1,41 @@
+"""Puts what the agent did and judged by itself into the outbox, first out of the door and never given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from telemetry import codecs
+from telemetry.commands import ActionUpload
+from telemetry.outbox import Priority
+from telemetry.readings import AgentId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_agent.gather import Shape
+    from telemetry.clock import Clock
+    from telemetry.commands import CommandResult
+    from telemetry.outbox import Outbox
+    from telemetry.transitions import Transition
+
+
+class Recorder:
+    """Writes action uploads; call it inside a transaction of the outbox."""
+
+    def __init__(self, shape: Shape, clock: Clock) -> None:
+        self._agent, self._clock = AgentId(shape.agent), clock
+        self._codec = codecs.codec(shape.codec)
+
+    def __call__(
+        self, box: Outbox, results: Sequence[CommandResult] = (), transitions: Sequence[Transition] = ()
+    ) -> None:
+        """Queue one message; raises :class:`~telemetry.errors.Unavailable` when the disk takes nothing."""
+        box.put(
+            lambda seq: self._codec.encode(
+                ActionUpload(
+                    self._agent, box.boot, seq, self._clock.now_ms(),
+                    results=tuple(results), transitions=tuple(transitions),
+                )
+            ),
+            priority=Priority.ALARM,
+        )  # fmt: skip

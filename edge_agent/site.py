@@ -1,0 +1,122 @@
+"""What an agent does at its site besides reading: commands, judgement, linkage, and a technician's hand."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edge_agent.byhand import Sample, read_once
+from edge_agent.commands import LOCAL, Commander
+from edge_agent.linkage import Linkages
+from edge_agent.record import Recorder
+from telemetry import topics
+from telemetry.commands import Command
+from telemetry.errors import YemaiError
+from telemetry.readings import DeviceId, MetricName
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from edge_agent.config import AgentConfig
+    from edge_agent.gather import Shape
+    from edge_agent.judgement import Judge
+    from edge_agent.poller import Poller
+    from telemetry.clock import Clock
+    from telemetry.keeper import Keeper
+    from telemetry.readings import Reading
+
+_BY_HAND_MS = 10_000
+
+
+class Site:
+    """Puts commander, judge and linkages together."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        keeper: Keeper,
+        shape: Shape,
+        clock: Clock,
+        at_once: Callable[[Reading], None],
+    ) -> None:
+        self._config, self._clock = config, clock
+        self._devices = {device.id: device for bus in config.buses for device in bus.devices}
+        self._pollers: dict[str, Poller] = {}
+        recorder = Recorder(shape, clock)
+        self.commander = Commander(config.commands, self._devices, keeper, recorder, clock)
+        self._judge = _judge(config, keeper, recorder, clock, at_once)
+        if self._judge is not None:
+            self._judge.linkages = Linkages(config.linkage, self.commander, clock)
+
+    async def restore(self) -> None:
+        """Take up what was known before the restart."""
+        await self.commander.restore()
+        if self._judge is not None:
+            await self._judge.restore()
+
+    def serves(self, poller: Poller) -> None:
+        """Reach a bus's devices through its poller."""
+        self._pollers |= {device.id: poller for device in poller.bus.devices}
+        self.commander.serves(poller)
+
+    def take(self, reading: Reading) -> None:
+        """Judge a reading; never waits."""
+        if self._judge is not None:
+            self._judge.take(reading)
+
+    async def run(self) -> None:
+        """Work, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.commander.run())
+            if self._judge is not None:
+                tasks.create_task(self._judge.run())
+
+    @property
+    def hears(self) -> Mapping[str, Callable[[bytes], Awaitable[None]]]:
+        """What to do with messages on the agent's topics."""
+        return {topics.cmd(self._config.area, self._config.agent): self.commander.hear}
+
+    @property
+    def answers(self) -> Mapping[str, Callable[..., Awaitable[bytes]]]:
+        """What to answer on the agent's own machine."""
+        return {"read": self._read, "write": self._write}
+
+    async def _read(self, device: str = "", metric: str = "", *_: str) -> bytes:
+        poller = self._pollers.get(device)
+        if poller is None or not poller.is_live:
+            return _problem(device, metric, "no such device on a polled bus")
+        try:
+            async with poller.line:
+                return msgspec.json.encode(await read_once(poller.driver, self._devices[device], metric))
+        except YemaiError as error:
+            return _problem(device, metric, str(error))
+
+    async def _write(self, device: str = "", metric: str = "", value: str = "", *_: str) -> bytes:
+        try:
+            command = Command(
+                f"hand-{secrets.token_hex(6)}", DeviceId(device), self._clock.now_ms() + _BY_HAND_MS,
+                MetricName(metric), float(value), by=LOCAL,
+            )  # fmt: skip
+            taken = await self.commander.take(command)
+            return msgspec.json.encode(taken if isinstance(taken, msgspec.Struct) else await taken)
+        except (YemaiError, ValueError) as error:
+            return _problem(device, metric, str(error))
+
+
+def _problem(device: str, metric: str, problem: str) -> bytes:
+    return msgspec.json.encode(Sample(device, metric, problem=problem))
+
+
+def _judge(
+    config: AgentConfig, keeper: Keeper, recorder: Recorder, clock: Clock, at_once: Callable[[Reading], None]
+) -> Judge | None:
+    """Return the judge; None where it is switched off, which saves the memory that numpy takes."""
+    if not config.judgement.local:
+        return None
+    classes = {d.id: d.profile.device_class for bus in config.buses for d in bus.devices}
+    from edge_agent.judgement import Judge  # noqa: PLC0415 - see above
+
+    return Judge(classes, keeper, recorder, clock, at_once)

@@ -1,0 +1,204 @@
+"""What a site does by itself, with a real agent, a real line and no broker; and that the cloud doubles nothing."""
+
+import asyncio
+import contextlib
+
+import pytest
+from agents import Cloud, start, stop
+from lines import Slave, serial_bus
+from waiting import wait_until
+
+from device_profiles.profile import Space
+from device_profiles.vocabulary import load_classes
+from edge_agent.config import load_config
+from rules.engine import Engine
+from rules.frame import Frame
+from rules.pack import load_packs
+from rules.state import State
+from telemetry.commands import ActionUpload
+from telemetry.errors import ConfigError
+
+SITE = """
+agent = "edge-01"
+area = "test"
+broker = {{ host = "127.0.0.1", port = {broker} }}
+outbox = {{ path = "edge-01.db" }}
+
+[[buses]]
+id = "cabinet"
+driver = "modbus_rtu"
+period_s = 0.2
+timeout_s = 0.3
+link = {{ port = "{port}", baud = 115200 }}
+[[buses.devices]]
+id = "efm-01"
+profile = "acrel_asj10l"
+unit = 1
+[[buses.devices]]
+id = "smoke-01"
+profile = "calectro_uniguard"
+unit = 2
+[[buses.devices]]
+id = "chg-01"
+profile = "heidelberg_energy_control"
+unit = 3
+[[buses.devices]]
+id = "lamp-01"
+profile = "openvmi_lamp_unit5"
+unit = 5
+[[buses.devices]]
+id = "relay-01"
+profile = "waveshare_relay_8ch"
+unit = 6
+
+[[linkage]]
+rule = "electrical_fire_monitor.residual_current"
+severity = "red"
+target = "chg-01"
+metric = "charging_enabled"
+value = 0
+[[linkage]]
+rule = "smoke_detector.fire"
+target = "lamp-01"
+metric = "dimming"
+value = 100
+[[linkage]]
+rule = "smoke_detector.fire"
+target = "relay-01"
+metric = "relay_1"
+value = 1
+[[linkage]]
+rule = "smoke_detector.fire"
+when = "ends"
+target = "relay-01"
+metric = "relay_1"
+value = 0
+"""
+
+
+def slaves():
+    return {
+        slave.id: slave
+        for slave in (
+            Slave("efm-01", 1, "acrel_asj10l", {"residual_current": 50.0, "tripped": 0.0}),
+            Slave("smoke-01", 2, "calectro_uniguard", {"smoke_alarm": 0.0, "fault": 0.0}),
+            Slave("chg-01", 3, "heidelberg_energy_control", {"charging_enabled": 1.0, "current_limit": 16.0, "temperature": 30.0}),
+            Slave("lamp-01", 5, "openvmi_lamp_unit5", {"dimming": 20.0}),
+            Slave("relay-01", 6, "waveshare_relay_8ch", {}),
+        )
+    }  # fmt: skip
+
+
+async def test_with_the_broker_dead_the_charger_goes_off_the_lamps_go_up_and_the_siren_sounds(
+    tmp_path, mosquitto
+):
+    street = slaves()
+    await mosquitto.kill()
+    async with serial_bus(tmp_path, street.values()) as link:
+        config = tmp_path / "edge-01.toml"
+        config.write_text(SITE.format(broker=mosquitto.port, port=link.port))
+        agent = await start(config)
+        await wait_until((tmp_path / "edge-01.db").exists, 20)
+        street["efm-01"].set("residual_current", 350.0)  # yellow: told of, but no reason to switch off
+        await wait_until(lambda: '"rule": "electrical_fire' in _log(tmp_path), 20)
+        assert street["chg-01"].values["charging_enabled"] == 1.0
+        street["efm-01"].set("residual_current", 620.0)
+        await wait_until(lambda: street["chg-01"].values["charging_enabled"] == 0.0, 10)
+        street["smoke-01"].set("smoke_alarm", 1.0)
+        await wait_until(lambda: street["lamp-01"].values["dimming"] == 100.0, 10)
+        await wait_until(lambda: street["relay-01"].values.get("relay_1") == 1.0, 10)
+        street["smoke-01"].set("smoke_alarm", 0.0)
+        await wait_until(lambda: street["relay-01"].values.get("relay_1") == 0.0, 10)
+        assert (Space.HOLDING, 259, (0,)) in street["chg-01"].writes
+        await mosquitto.start()
+        cloud = Cloud(mosquitto.port)
+        serving = asyncio.ensure_future(cloud.run())
+        await wait_until(lambda: len(_final(cloud)) >= 4, 20, "the record of every action")
+        assert await stop(agent) == 0
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert {(r.device, r.metric, r.value, str(r.state)) for r in _final(cloud)} == {
+        ("chg-01", "charging_enabled", 0.0, "verified"),
+        ("lamp-01", "dimming", 100.0, "verified"),
+        ("relay-01", "relay_1", 1.0, "verified"),
+        ("relay-01", "relay_1", 0.0, "verified"),
+    }
+    told = {t.id: t for upload in _actions(cloud) for t in upload.transitions}
+    assert {r.cause for r in _final(cloud)} == {t.alarm for t in told.values()}
+    assert told.keys() == {t.id for t in _in_the_cloud(cloud)}, "the cloud gives the same alarms the same ids"
+
+
+async def test_what_stands_at_a_restart_neither_begins_nor_is_acted_on_again(tmp_path, free_port):
+    street = slaves()
+    async with serial_bus(tmp_path, street.values()) as link:
+        config = tmp_path / "edge-01.toml"
+        config.write_text(SITE.format(broker=free_port, port=link.port))
+        street["smoke-01"].set("smoke_alarm", 1.0)
+        agent = await start(config)
+        await wait_until(lambda: street["lamp-01"].values["dimming"] == 100.0, 20)
+        await wait_until(lambda: _log(tmp_path).count('"state": "verified"') >= 2, 10)
+        await asyncio.sleep(0.2)
+        agent.kill()
+        await agent.wait()
+        street["lamp-01"].set("dimming", 20.0)  # somebody has switched it by hand since
+        street["lamp-01"].writes.clear()
+        before = _log(tmp_path).count('"event": "alarm"')
+        agent = await start(config)
+        await wait_until(lambda: _log(tmp_path).count('"event": "agent_up"') == 2, 20)
+        street["efm-01"].set("residual_current", 620.0)
+        await wait_until(lambda: street["chg-01"].values["charging_enabled"] == 0.0, 20)
+        agent.terminate()
+        await agent.wait()
+    assert street["lamp-01"].writes == []
+    assert _log(tmp_path).count('"rule": "smoke_detector.fire"') == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("residual_current", "residual_curent", "$.linkage[0].rule: no edge rule 'electrical_fire_monitor.residual_curent' for the devices here; did you mean 'electrical_fire_monitor.residual_current'?"),
+        ('target = "chg-01"', 'target = "chg-02"', "$.linkage[0].target: no device 'chg-02' here; did you mean 'chg-01'?"),
+        ('metric = "charging_enabled"', 'metric = "temperature"', "$.linkage[0]: 'heidelberg_energy_control' cannot set 'temperature'; it can set ['charging_enabled', 'current_limit']"),
+        ("value = 100\n", "value = 101\n", "$.linkage[1]: dimming = 101 % is outside 0 to 100"),
+        ("value = 100\n", "", "$.linkage[1]: 'dimming' is to be set, but to what value?"),
+        ('severity = "red"', 'severity = "red"\ndevice = "efm-9*"', "$.linkage[0].device: 'efm-9*' fits no electrical_fire_monitor here"),
+        ("[[linkage]]", "[judgement]\nlocal = false\n[[linkage]]", "$.judgement.local: is false, so no [[linkage]] could ever act; remove one"),
+    ],
+)  # fmt: skip
+def test_a_linkage_that_could_never_act_is_refused(tmp_path, before, after, message):
+    path = tmp_path / "edge.toml"
+    path.write_text(SITE.format(broker=1883, port="/dev/ttyS0").replace(before, after, 1))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def _log(folder):
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / "edge-01.log").read_text()
+    return ""
+
+
+def _actions(cloud):
+    import msgspec
+
+    return [msgspec.json.decode(payload, type=ActionUpload) for payload in cloud.uploads.values()]
+
+
+def _final(cloud):
+    return [result for upload in _actions(cloud) for result in upload.results if result.state.is_final]
+
+
+def _in_the_cloud(cloud):
+    """Judge what arrived as ingest does: in the order of the uploads, by all rules; keep those of the edge."""
+    packs, classes = load_packs(), load_classes()
+    edge = {rule.id for pack in packs for rule in pack.rules if rule.edge}
+    of = {"efm-01": "electrical_fire_monitor", "smoke-01": "smoke_detector"}
+    engine, state, found = Engine(packs, classes), State.empty(), []
+    for _, upload in sorted(((u.seq, u) for u in _actions(cloud)), key=lambda pair: pair[0]):
+        for device, name in of.items():
+            mine = [reading for reading in upload.readings if reading.device == device]
+            if mine:
+                state, transitions = engine.evaluate(state, Frame.of(mine, classes[name]), upload.sent)
+                found += transitions
+    return [t for t in found if t.rule in edge]
