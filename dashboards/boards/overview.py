@@ -40,6 +40,7 @@ def boards(look: Look, subjects: Sequence[Subject]) -> Iterator[Board]:
                 f"{max(_PERIOD_S, subject.period_s):g}s"
             )
         )
+    board.with_row(row(look.say("阈值", "Limits")))  # below the tiles, however many there are
     grave = [
         query for subject in subjects for query in past_limits(look, subject, _TAGS, least=Severity.ORANGE)
     ]
