@@ -9,7 +9,7 @@ import msgspec
 from telemetry import plugins
 from telemetry.errors import Refused
 
-NOT_BENCHES = {"figure"}
+NOT_BENCHES = {"figure", "district", "live", "stage"}
 
 
 def main() -> int:

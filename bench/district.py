@@ -83,6 +83,10 @@ class District:
         upload = Upload(AgentId(name), BOOT, self._seqs[agent], now_ms, tuple(readings))
         return name, json.encode(upload), upload.sample_count
 
+    def last_seq(self, agent: int) -> int:
+        """Return the seq of the upload that an agent has made last."""
+        return self._seqs[agent]
+
     def rounds(self, a_message: int = 1) -> Iterator[tuple[int, list[int]]]:
         """Return ``(agent, devices)`` for one upload after the other, round the whole district for ever."""
         agents, count = len(self.agents), len(self.devices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,9 +22,11 @@ class Figure(msgspec.Struct, omit_defaults=True):
     spread: float
     limit: float | None = None
     peer: float | None = None
+    size: str = ""
+    """How much was measured, where that can be set."""
 
 
-def measure(name: str, unit: str, work: Callable[[], float], *, runs: int = 5, **beside: float) -> Figure:
+def measure(name: str, unit: str, work: Callable[[], float], *, runs: int = 5, **beside: Any) -> Figure:
     """Run ``work`` (which returns how much it did) and return how much a second, the median of ``runs``."""
     rates = []
     for _ in range(runs):

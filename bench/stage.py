@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 import socket
@@ -17,7 +16,6 @@ import psutil
 from bench.district import AREA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from bench.district import District
@@ -100,9 +98,9 @@ class Stage:
             self._ingest.kill()
             self._ingest.wait()
 
-    async def figure(self, name: str) -> float:
+    def figure(self, name: str) -> float:
         """Return one of ingest's own figures from ``/metrics``."""
-        return (await asyncio.to_thread(self._figures)).get(f"yemai_ingest_{name}", 0.0)
+        return self._figures().get(f"yemai_ingest_{name}", 0.0)
 
     def _figures(self) -> dict[str, float]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.api_port}/metrics", timeout=60) as answer:
@@ -159,12 +157,3 @@ def _wait(holds: Any) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("a server did not answer")
         time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def temporary(folder: Path) -> Iterator[Path]:
-    """Remove the folder afterwards."""
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

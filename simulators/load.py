@@ -76,6 +76,10 @@ class Fleet:
         await self._writer.drain()
         return count
 
+    def send(self, topic: str, payload: bytes) -> None:
+        """Send one message of another kind at QoS 0."""
+        self._writer.write(_framed(_PUBLISH, _text(topic.encode()) + payload))
+
     def _next(self) -> bytes:
         self._packet = self._packet % 0xFFFF + 1
         return self._packet.to_bytes(2)
