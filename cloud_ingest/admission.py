@@ -4,6 +4,8 @@
 a message that cannot be decoded       quarantine, whole; acknowledged when at least its identity can be read
 a message over MAX_UPLOAD_BYTES        likewise
 another agent's name in the message    quarantine, whole
+a seq that no outbox can have given    quarantine, whole; not acknowledged
+a gap that cannot be                   quarantine of the gap
 a device that is not registered        quarantine of the reading
 a device of another agent              quarantine of the reading
 a time before 2020 or 5 min ahead      quarantine of the reading, after the agent's clock was corrected
@@ -16,6 +18,7 @@ a point that the store refuses         quarantine of the reading, as it was to b
 from __future__ import annotations
 
 import hashlib
+import json as plain_json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,10 +38,12 @@ if TYPE_CHECKING:
 
     from cloud_ingest.registry import Registry
     from device_profiles.vocabulary import DeviceClass
+    from telemetry.readings import Gap
 
 EARLIEST_MS = 1_577_836_800_000  # 2020-01-01
 AHEAD_MS = 5 * 60 * 1000
 _HOUR_MS = 3_600_000
+_MOST = 2**62  # of any number that is kept as an integer
 _KEPT_BYTES = 256 * 1024  # of a message that is too large
 
 
@@ -60,6 +65,7 @@ class Admitted:
 
     columns: dict[str, Columns] = field(default_factory=dict)  # by class
     uploads: list[Upload] = field(default_factory=list)
+    gaps: list[tuple[str, Gap]] = field(default_factory=list)  # with the agent that tells of it
     identities: list[tuple[str, str, int]] = field(default_factory=list)  # to mark as committed
     quarantined: list[Quarantined] = field(default_factory=list)
     counts: dict[tuple[str, int, str], int] = field(default_factory=dict)
@@ -119,6 +125,12 @@ class Admission:
                 item = _kept(upload, origin, reading, reason, detail, made_ms)
             refused += item.samples
             into.refuse(item)
+        for gap in upload.gaps:
+            if 0 <= gap.samples < _MOST and 0 <= gap.start < _MOST and 0 <= gap.end < _MOST:
+                into.gaps.append((upload.agent, gap))
+            else:
+                told = _encoded(gap)
+                into.refuse(Quarantined(upload.agent, origin, "impossible gap", gap.cause, 0, told, made_ms))
         into.uploads.append(upload)
         into.count(upload.agent, made_ms, "received", received)
         key = (str(upload.agent), made_ms - made_ms % _HOUR_MS)
@@ -147,6 +159,8 @@ def read(delivery: Delivery) -> Upload | Quarantined:
         return _refused(
             delivery, "unknown version", f"version {upload.v}, this is {UPLOAD_VERSION}", upload.sample_count
         )
+    if not 0 < upload.seq < _MOST:
+        return _refused(delivery, "impossible seq", f"{upload.seq}", upload.sample_count)
     return upload
 
 
@@ -175,7 +189,7 @@ def identity(delivery: Delivery) -> Identity | None:
         found = codecs.decode(delivery.payload, Identity, max_bytes=len(delivery.payload))
     except Malformed:
         return None
-    return found if found.agent == delivery.agent and found.seq > 0 else None
+    return found if found.agent == delivery.agent and 0 < found.seq < _MOST else None
 
 
 def made(upload: Upload, now_ms: int, shift_ms: int) -> int:
@@ -218,5 +232,13 @@ def _kept(
         name: value if value is None or math.isfinite(value) else None
         for name, value in reading.values.items()
     }
-    payload = json.encode(msgspec.structs.replace(reading, values=safe))
+    payload = _encoded(msgspec.structs.replace(reading, values=safe))
     return Quarantined(upload.agent, origin, reason, detail, reading.sample_count, payload, made_ms)
+
+
+def _encoded(message: msgspec.Struct) -> bytes:
+    """Return JSON of a struct whose whole numbers may be of any size."""
+    try:
+        return json.encode(message)
+    except OverflowError:  # msgspec reads such a number but does not write it
+        return plain_json.dumps(msgspec.structs.asdict(message), ensure_ascii=False).encode()

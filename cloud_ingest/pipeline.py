@@ -228,9 +228,8 @@ class Pipeline:
             self._ledger.mark(admitted.identities)
             self._ledger.quarantine(admitted.quarantined, now)
             self._ledger.release(released)
-            for upload in admitted.uploads:
-                for gap in upload.gaps:
-                    self._ledger.note_gap(upload.agent, gap, now)
+            for agent, gap in admitted.gaps:
+                self._ledger.note_gap(agent, gap, now)
             for agent in {upload.agent for upload in admitted.uploads}:
                 self._correct_clock(agent)
             self._ledger.account(admitted.counts)

@@ -232,10 +232,13 @@ class Store:
 
 
 def _sample(row: Mapping[str, Any], metric: str) -> tuple[float | None, int]:
-    """Return value and quality as a row of fields tells them; ``(None, 0)`` when it does not."""
+    """Return value and quality as a row of fields tells them; ``(None, 0)`` when it does not.
+
+    A field that is no number was not written here.
+    """
     code = row.get(f"{metric}__q")
     value = row.get(metric if code is None else f"{metric}__u")
-    return None if value is None else float(value), code or 0
+    return float(value) if isinstance(value, int | float) else None, code or 0
 
 
 def _where(device_class: str, devices: Iterable[str], span: tuple[int, int]) -> str:

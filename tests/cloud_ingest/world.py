@@ -39,7 +39,8 @@ def write_registry(folder):
 class Bench:
     """A pipeline on a manual clock, with its real ledger and store."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, make_store=None):
+        self.make_store = make_store or self.duckdb
         self.folder, self.clock, self.classes = folder, ManualClock(), CLASSES
         self.registry = load_registry(*write_registry(folder))
         self.open()
@@ -47,7 +48,7 @@ class Bench:
     def open(self, *, recall=True):
         config = LedgerConfig(self.folder / "ledger.db")
         self.ledger, self.reader = Ledger(config), LedgerReader(config)
-        self.store = duckdb.Store(duckdb.Config(self.folder / "samples.duckdb"), CLASSES, lambda _: {})
+        self.store = self.make_store()
         self.metrics, self.offsets = Metrics(), {}
         self.pipeline = Pipeline(
             producer="ingest-1", ledger=self.ledger, registry=self.registry, classes=CLASSES,
@@ -59,6 +60,9 @@ class Bench:
         self.writer = StoreWriter(
             self.ledger, self.store, lambda: self.pipeline.registry, self.clock, self.metrics
         )
+
+    def duckdb(self):
+        return duckdb.Store(duckdb.Config(self.folder / "samples.duckdb"), CLASSES, lambda _: {})
 
     def close(self):
         self.store.close()
