@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
 from command_center.answers import as_error, as_json, map_errors
-from command_center.routes import alarms, audit, holds
+from command_center.routes import alarms, audit, holds, receipts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +33,7 @@ def make_api(center: Center) -> FastAPI:
     mimetypes.add_type("text/javascript", ".mjs")
     map_errors(api)
     _guard(api)
-    for routes in (alarms, holds, audit):
+    for routes in (alarms, holds, audit, receipts):
         routes.add(api, center)
     _add_page(api, center)
     return api
@@ -64,7 +64,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
 
     @api.get("/api/overview", summary="All that the page shows, at once")
     async def get_overview() -> Response:
-        open_alarms = [center.told(alarm) for alarm in await desk.alarms(only_open=True, limit=5000)]
+        open_alarms = [center.json_of(alarm) for alarm in await desk.alarms(only_open=True, limit=5000)]
         pmtiles = "/map.pmtiles" if config.map.pmtiles else None
         return as_json(
             {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import structlog
 
-from command_center import audit
+from command_center import audit, policies
 from command_center.api import make_api
 from command_center.audit import Signer
 from command_center.center import Center, alarm_json
@@ -15,13 +17,16 @@ from command_center.data import Data
 from command_center.desk import Desk
 from command_center.feed import Feed
 from command_center.hub import Hub
+from command_center.notices import Telling
 from command_center.store import Store
+from command_center.teller import Teller
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Unavailable
 from telemetry.http import served
+from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from command_center.config import CenterConfig
     from command_center.lifecycle import Alarm
@@ -39,8 +44,29 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
     def on_latest(rows: list[dict[str, Any]]) -> None:
         hub.publish("latest", rows)
 
-    async with Store(config.desk.url) as store, Data(config.data.url, on_latest, clock) as data:
-        desk = Desk(store, clock, latching=frozenset(config.desk.latching))
+    async with (
+        AsyncExitStack() as resources,
+        Store(config.desk.url) as store,
+        Data(config.data.url, on_latest, clock) as data,
+    ):
+        told = policies.load(config.notify.file) if config.notify.file else None
+        telling = Telling(told, lambda device: data.device(device).get("site")) if told else None
+        followers = [telling] if telling else []
+        desk = Desk(store, clock, latching=frozenset(config.desk.latching), followers=followers)
+        http = await resources.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        teller = (
+            Teller(
+                store,
+                told,
+                telling,
+                http,
+                clock,
+                _places(data),
+                lambda alarms: hub.publish("notices", sorted(alarms)),
+            )
+            if told and telling
+            else None
+        )
 
         def on_change(alarms: Sequence[Alarm]) -> None:
             for alarm in alarms:
@@ -50,16 +76,26 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 hub.publish("alarm", alarm_json(alarm, desk, data, clock.now_ms()))
 
         feed = Feed(config, desk, on_change, clock)
-        center = Center(config, store, desk, data, feed, hub, clock, Signer(config.audit.key))
+        center = Center(config, store, desk, data, feed, hub, clock, Signer(config.audit.key), told, teller)
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
-            work = (feed.run(), data.run(), _health(center), _tick(center), _checkpoints(center))
+            work = [feed.run(), data.run(), _health(center), _tick(center), _checkpoints(center)]
+            if teller:
+                work.append(teller.run())
             running = [tasks.create_task(one) for one in work]
             await stop.wait()
             hub.close()
             for task in running:
                 task.cancel()
     log.info("center_down")
+
+
+def _places(data: Data) -> Callable[[str], Text | None]:
+    def place_of(device: str) -> Text | None:
+        name = data.device(device).get("name")
+        return Text(name["zh"], name["en"]) if name else None
+
+    return place_of
 
 
 async def _health(center: Center) -> None:

@@ -12,7 +12,9 @@ from command_center.data import Data
 from command_center.desk import STALE_ASSERTION_MS, Desk
 from command_center.feed import Feed
 from command_center.hub import Hub
+from command_center.policies import Told
 from command_center.store import Store
+from command_center.teller import Teller
 from telemetry.clock import Clock
 
 if TYPE_CHECKING:
@@ -33,15 +35,17 @@ class Center(msgspec.Struct, frozen=True):
     hub: Hub
     clock: Clock
     signer: Signer
+    told: Told | None = None
+    teller: Teller | None = None
 
-    def told(self, alarm: Alarm) -> dict[str, Any]:
+    def json_of(self, alarm: Alarm) -> dict[str, Any]:
         """Return an alarm as the page and other readers see it now."""
         return alarm_json(alarm, self.desk, self.data, self.clock.now_ms())
 
     def publish(self, alarms: Iterable[Alarm]) -> None:
         """Tell every open page of alarms as they now stand."""
         for alarm in alarms:
-            self.hub.publish("alarm", self.told(alarm))
+            self.hub.publish("alarm", self.json_of(alarm))
 
 
 def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from command_center import policies
 from telemetry import topics
 from telemetry.broker import BrokerConfig
 from telemetry.config import load_toml
@@ -36,6 +37,12 @@ class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
 
 
+class NotifyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told of which alarm: the file ``notify.yaml``; nobody when it is left out."""
+
+    file: Path | None = None
+
+
 class PageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the page is served."""
 
@@ -59,6 +66,7 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: DataConfig
     desk: DeskConfig = DeskConfig()
     audit: AuditConfig = AuditConfig()
+    notify: NotifyConfig = NotifyConfig()
     page: PageConfig = PageConfig()
     title: Text = Text("指挥中心", "Command centre")
     map: MapConfig = MapConfig()
@@ -85,6 +93,8 @@ def load_config(path: Path) -> CenterConfig:
     for key, file in (("key", config.audit.key), ("checkpoints", config.audit.checkpoints)):
         if file is not None and not file.parent.is_dir():
             raise ConfigError(path, f"$.audit.{key}", f"there is no folder '{file.parent}'")
+    if config.notify.file is not None:
+        policies.load(config.notify.file)
     for key, file in (("streets", config.map.streets), ("pmtiles", config.map.pmtiles)):
         if file is not None and not file.is_file():
             raise ConfigError(path, f"$.map.{key}", f"there is no file '{file}'")

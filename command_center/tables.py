@@ -75,3 +75,37 @@ audit = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False),
 )
+
+steps = sa.Table(  # when whom to tell about an alarm: one row a step of its policy
+    "notice_steps",
+    metadata,
+    sa.Column("id", sa.String(96), primary_key=True),  # <alarm>/<round>.<step>
+    sa.Column("alarm", sa.String(64), nullable=False, index=True),
+    sa.Column("due_ms", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("steps_due", "state", "due_ms"),
+)
+
+notices = sa.Table(  # one message to one person by one channel; its id is the idempotency key
+    "notices",
+    metadata,
+    sa.Column("id", sa.String(160), primary_key=True),
+    sa.Column("alarm", sa.String(64), nullable=False, index=True),
+    sa.Column("person", sa.String(64), nullable=False),
+    sa.Column("channel", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("urgent", sa.Boolean, nullable=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("due_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("sent_ms", sa.BigInteger),
+    sa.Column("done_ms", sa.BigInteger),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("provider_id", sa.String(128)),
+    sa.Column("bundle", sa.String(160)),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("notices_due", "channel", "state", "due_ms"),
+    sa.Index("notices_sent", "channel", "sent_ms"),
+    sa.Index("notices_provider", "channel", "provider_id"),
+)

@@ -8,6 +8,7 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from command_center import notices
 from command_center.answers import Missing, as_error, as_json
 from command_center.audit import Act
 from command_center.deeds import Deed, Kind
@@ -62,14 +63,18 @@ def add(api: FastAPI, center: Center) -> None:
         state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=5000)] = 500
     ) -> Response:
         found = await desk.alarms(only_open=state == "open", limit=limit)
-        return as_json([center.told(alarm) for alarm in found])
+        return as_json([center.json_of(alarm) for alarm in found])
 
     @api.get("/api/alarms/{alarm}", summary="One alarm with its journal")
     async def get_alarm(alarm: str) -> Response:
         found = await desk.alarm(alarm)
         if found is None:
             raise _no(alarm)
-        return as_json({**center.told(found[0]), "history": found[1]})
+        told: list[dict[str, Any]] = []
+        if center.told:
+            async with center.store.read() as db:
+                told = await notices.of_alarm(db, alarm, center.told)
+        return as_json({**center.json_of(found[0]), "history": found[1], "notices": told})
 
     @api.post("/api/alarms/acknowledge", summary="Acknowledge many; those that are or were red are left out")
     async def post_many(many: Many, request: Request) -> Response:
@@ -118,7 +123,7 @@ def add(api: FastAPI, center: Center) -> None:
         except KeyError:
             raise _no(alarm) from None
         center.publish(changed)
-        return as_json(center.told(changed[0]))
+        return as_json(center.json_of(changed[0]))
 
 
 def _no(alarm: str) -> Missing:

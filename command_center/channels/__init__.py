@@ -1,0 +1,1 @@
+"""Notification channels, one file each; the name in ``notify.yaml`` is the file's name."""

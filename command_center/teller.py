@@ -1,0 +1,321 @@
+"""Sends notices: the urgent first and at once, the many as digests, the next channel where one fails.
+
+Nothing is remembered outside the database: a notice found ``sending`` at a start is sent again under the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from command_center import wording
+from command_center.channel import Channel, Message, Receipt, Report
+from command_center.lifecycle import Alarm
+from command_center.limits import Limiter
+from command_center.notices import SENT, Body, Telling, notice_row
+from command_center.tables import alarms as _alarms
+from command_center.tables import notices as _notices
+from command_center.tables import steps as _steps
+from telemetry.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from command_center.policies import Told
+    from command_center.store import Store
+    from telemetry.clock import Clock
+    from telemetry.text import Text
+
+POLL_S = 0.5
+SINGLES_MS = 600_000
+EXPIRES_MS = 24 * 3_600_000
+_AT_ONCE = 8
+_MOST_ATTEMPTS = 5
+log = structlog.get_logger()
+
+
+class Teller:
+    """``place_of`` names a device; ``on_told`` hears which alarms' notices changed."""
+
+    def __init__(
+        self, store: Store, told: Told, telling: Telling, http: aiohttp.ClientSession, clock: Clock,
+        place_of: Callable[[str], Text | None], on_told: Callable[[set[str]], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self._store, self._told, self._telling, self._clock = store, told, telling, clock
+        self._place_of, self._on_told = place_of, on_told
+        self._channels: dict[str, Channel] = {
+            n: told.kinds[n].Channel(c, http) for n, c in told.configs.items()
+        }
+        self._limiters = {name: Limiter(kind.LIMITS) for name, kind in told.kinds.items()}
+        self._problem = ""
+
+    async def run(self) -> None:
+        """Send for ever."""
+        await self._patiently(self.recover, once=True)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._patiently(self.step))
+            for name in self._channels:
+                tasks.create_task(self._patiently(partial(self.serve, name)))
+
+    async def recover(self) -> None:
+        """Take up what a stop interrupted, and remember what the vendors have had lately."""
+        now = self._clock.now_ms()
+        async with self._store.change() as db:
+            await db.execute(_notices.update().where(_notices.c.state == "sending").values(state="pending"))
+            day = sa.select(_notices.c.channel, _notices.c.person, _notices.c.sent_ms).where(
+                _notices.c.sent_ms > now - EXPIRES_MS
+            )
+            for row in await db.execute(day):
+                if row.channel in self._limiters:
+                    self._limiters[row.channel].remember([(row.person, row.sent_ms)])
+
+    async def step(self) -> None:
+        """Turn due steps into notices."""
+        now = self._clock.now_ms()
+        async with self._store.read() as db:
+            due = (_steps.c.state == "pending") & (_steps.c.due_ms <= now)
+            if (await db.execute(sa.select(_steps.c.id).where(due).limit(1))).first() is None:
+                return
+        async with self._store.change() as db:
+            await self._telling.turn(db, now)
+
+    async def serve(self, name: str) -> bool:
+        """Send what one channel may send now; return whether anything was."""
+        now, limiter = self._clock.now_ms(), self._limiters[name]
+        due = (_notices.c.channel == name) & (_notices.c.state == "pending") & (_notices.c.due_ms <= now)
+        order = (_notices.c.urgent.desc(), _notices.c.rank.desc(), _notices.c.due_ms)
+        async with self._store.read() as db:
+            rows = (await db.execute(sa.select(_notices).where(due).order_by(*order).limit(100))).all()
+            recent = await self._recent(db, name, {row.person for row in rows}, now)
+        singles: list[Any] = []
+        crowded: dict[str, Any] = {}
+        blocked: list[Any] = []
+        for row in rows:
+            if row.created_ms < now - EXPIRES_MS:
+                continue  # swept below
+            if not row.urgent and recent.get(row.person, (0, 0))[0] >= self._told.setup.single_most:
+                crowded.setdefault(row.person, row)
+            elif len(singles) < _AT_ONCE and limiter.take(row.person, now, urgent=row.urgent):
+                singles.append(row)
+                count, last = recent.get(row.person, (0, 0))
+                recent[row.person] = (count + (not row.urgent), last)
+            elif (
+                row.urgent
+                and limiter.is_full_for(row.person, now)
+                and msgspec.json.decode(row.body, type=Body).left
+            ):
+                blocked.append(row)
+        await self._expire(now)
+        for row in blocked:
+            await self._record(row, Receipt("failed_perm", "limit", "this channel may send no more now"), now)
+        await self._sending(singles, now)
+        bundles = [
+            await self._bundle(name, row, now)
+            for person, row in crowded.items()
+            if now - recent[person][1] >= self._told.setup.digest_s * 1000
+            and limiter.take(person, now, urgent=False)
+        ]
+        await self._sending(bundles, now)
+        ready = [*singles, *bundles]
+        await asyncio.gather(*(self._send(name, row) for row in ready))
+        return bool(ready or blocked)
+
+    async def _sending(self, rows: Sequence[Any], now: int) -> None:
+        if rows:
+            async with self._store.change() as db:
+                sending = {"state": "sending", "sent_ms": now, "attempts": _notices.c.attempts + 1}
+                await db.execute(
+                    _notices.update().where(_notices.c.id.in_([row.id for row in rows])).values(**sending)
+                )
+
+    async def report(self, channel: str, reports: Sequence[Report]) -> list[tuple[str, str]]:
+        """Take what a vendor tells later; return ``(alarm, person)`` for each who pressed a key."""
+        pressed, now = [], self._clock.now_ms()
+        for one in reports:
+            async with self._store.read() as db:
+                mine = (_notices.c.channel == channel) & (_notices.c.provider_id == one.provider_id)
+                row = (await db.execute(sa.select(_notices).where(mine))).first()
+            if row is None or row.state not in {"accepted", "delivered"}:
+                continue
+            if one.pressed:
+                pressed.append((row.alarm, row.person))
+            await self._record(row, Receipt(one.outcome, one.code, provider_id=one.provider_id), now)
+        return pressed
+
+    async def _recent(self, db: Any, name: str, people: set[str], now: int) -> dict[str, tuple[int, int]]:
+        """Return for each person how many single messages went out in ten minutes, and when the last digest did."""
+        c = _notices.c
+        mine = (c.channel == name) & c.person.in_(people)
+        lately = sa.select(c.person, sa.func.count()).where(
+            mine & (c.sent_ms > now - SINGLES_MS) & ~c.urgent & ~c.id.like("digest/%")
+        )
+        counts = {row[0]: row[1] for row in await db.execute(lately.group_by(c.person))}
+        last = (
+            sa.select(c.person, sa.func.max(c.sent_ms)).where(mine & c.id.like("digest/%")).group_by(c.person)
+        )
+        digests = {row[0]: row[1] or 0 for row in await db.execute(last)}
+        return {person: (counts.get(person, 0), digests.get(person, 0)) for person in people}
+
+    async def _bundle(self, name: str, row: Any, now: int) -> Any:
+        """Make one digest of everything that waits for a person by a channel."""
+        key = f"digest/{name}/{row.person}/{now}"
+        async with self._store.change() as db:
+            c = _notices.c
+            mine = (
+                (c.channel == name)
+                & (c.person == row.person)
+                & (c.state == "pending")
+                & ~c.urgent
+                & (c.due_ms <= now)
+            )
+            found = await db.execute(
+                _notices.update().where(mine).values(state="bundled", bundle=key, done_ms=now)
+            )
+            alarm = msgspec.json.decode(
+                (await db.execute(sa.select(_alarms.c.body).where(_alarms.c.id == row.alarm))).scalar_one(),
+                type=Alarm,
+            )
+            body = msgspec.json.decode(row.body, type=Body)
+            digest = Body("digest", body.address, body.left, count=found.rowcount)
+            await db.execute(
+                _notices.insert().values(notice_row(key, alarm, row.person, name, digest, now, urgent=False))
+            )
+            return (await db.execute(sa.select(_notices).where(c.id == key))).one()
+
+    async def _message(self, row: Any, body: Body) -> Message:
+        person = self._told.setup.people[row.person]
+        key = _notices.c.bundle == row.id if body.reason == "digest" else _notices.c.id == row.id
+        worst = sa.select(_alarms.c.body).join(_notices, _notices.c.alarm == _alarms.c.id).where(key)
+        async with self._store.read() as db:
+            found = (
+                await db.execute(worst.order_by(_notices.c.rank.desc(), _notices.c.due_ms).limit(5))
+            ).all()
+        alarms = [msgspec.json.decode(one.body, type=Alarm) for one in found]
+        if body.reason == "digest":
+            title, text, facts = wording.digest(alarms, body.count, person.lang)
+        else:
+            facts = wording.facts(
+                alarms[0], body.reason, self._place_of(alarms[0].device), self._told.zone, person.lang
+            )
+            title, text = wording.title_of(facts), wording.text_of(facts)
+        return Message(row.id, title, text, row.urgent, facts)
+
+    async def _send(self, name: str, row: Any) -> None:
+        body = msgspec.json.decode(row.body, type=Body)
+        try:
+            receipt = await self._channels[name].send(await self._message(row, body), body.address)
+        except Unavailable as error:
+            receipt = Receipt("failed_temp", "unavailable", str(error))
+        except Refused as error:
+            receipt = Receipt("failed_perm", "refused", str(error))
+        await self._record(row, receipt, self._clock.now_ms())
+
+    async def _record(self, row: Any, receipt: Receipt, now: int) -> None:
+        """Write what became of a notice; where it failed, go on by the next channel, or later."""
+        body = msgspec.json.decode(row.body, type=Body)
+        body = msgspec.structs.replace(
+            body, code=receipt.code[:64], said=receipt.reason, digest=receipt.digest
+        )
+        if receipt.wait_s:
+            self._limiters[row.channel].block(now + int(receipt.wait_s * 1000))
+        values: dict[str, Any] = {"state": receipt.outcome, "done_ms": now, "body": msgspec.json.encode(body)}
+        if receipt.provider_id:
+            values["provider_id"] = receipt.provider_id
+        onward: dict[str, Any] | None = None
+        if receipt.outcome not in SENT:
+            retry_ms = _retry_ms(row, receipt, bool(body.left))
+            if retry_ms is not None:
+                values |= {"state": "pending", "due_ms": now + retry_ms, "done_ms": None}
+            else:
+                values["state"] = "failed"
+                onward = self._onward(row, body, now)
+        async with self._store.change() as db:
+            await db.execute(_notices.update().where(_notices.c.id == row.id).values(**values))
+            if onward:
+                await db.execute(_notices.insert().values(onward))
+            elif values["state"] == "failed" and (
+                key := _next_step(row.id)
+            ):  # nobody there: do not wait for it
+                mine = (_steps.c.id == key) & (_steps.c.state == "pending") & (_steps.c.due_ms > now)
+                await db.execute(_steps.update().where(mine).values(due_ms=now))
+        if values["state"] == "failed":
+            log.warning(
+                "not_told",
+                person=row.person,
+                channel=row.channel,
+                code=receipt.code,
+                next=(onward or {}).get("channel"),
+            )
+        self._on_told({row.alarm})
+
+    def _onward(self, row: Any, body: Body, now: int) -> dict[str, Any] | None:
+        reach = self._told.setup.people[row.person].reach
+        if not body.left:
+            return None
+        base, tried = row.id.rsplit("/", 1)
+        key = (
+            f"{base}/{int(tried) + 1}"
+            if tried.isdigit() and not row.id.startswith("digest/")
+            else f"{row.id}+"
+        )
+        fresh = Body(body.reason, reach[body.left[0]], body.left[1:], count=body.count)
+        return {
+            **{name: getattr(row, name) for name in ("alarm", "person", "urgent", "rank", "created_ms")},
+            "id": key, "channel": body.left[0], "state": "pending", "due_ms": now, "attempts": 0,
+            "body": msgspec.json.encode(fresh),
+        }  # fmt: skip
+
+    async def _expire(self, now: int) -> None:
+        old = (_notices.c.state == "pending") & (_notices.c.created_ms < now - EXPIRES_MS)
+        async with self._store.read() as db:
+            if (await db.execute(sa.select(_notices.c.id).where(old).limit(1))).first() is None:
+                return
+        async with self._store.change() as db:
+            await db.execute(_notices.update().where(old).values(state="expired", done_ms=now))
+
+    async def _patiently(self, work: Callable[[], Any], *, once: bool = False) -> None:
+        """Do it again and again; while the database is away, wait, and say so once."""
+        while True:
+            busy = False
+            try:
+                busy = bool(await work())
+            except Unavailable as error:
+                if not self._problem:
+                    log.warning("teller_waits", problem=str(error))
+                self._problem = str(error)
+            else:
+                self._problem = ""
+                if once:
+                    return
+            await self._clock.sleep(0 if busy else POLL_S)
+
+
+def _next_step(notice: str) -> str | None:
+    """Return the id of the step after the one that a notice is of.
+
+    >>> _next_step("a1/3.0/wang/1"), _next_step("digest/app/wang/1764")
+    ('a1/3.1', None)
+    """
+    chain, dot, number = "/".join(notice.split("/")[:2]).rpartition(".")
+    return f"{chain}.{int(number) + 1}" if dot and number.isdigit() and not chain.endswith("/over") else None
+
+
+def _retry_ms(row: Any, receipt: Receipt, others: bool) -> int | None:  # noqa: FBT001
+    """Return when to try the same channel again, or None to go on by the next: an urgent notice within 5 s."""
+    if receipt.outcome == "failed_perm":
+        return None
+    if others:
+        patience = 1 if row.urgent else 2
+        if row.attempts >= patience or receipt.wait_s > 2 or (row.urgent and receipt.code == "unavailable"):
+            return None
+        return 1000
+    if row.attempts >= _MOST_ATTEMPTS * (10 if row.urgent else 1):
+        return None
+    backoff: int = 1000 * 2 ** min(int(row.attempts), 6)
+    return max(int(receipt.wait_s * 1000), min(60_000, backoff))

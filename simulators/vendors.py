@@ -1,0 +1,245 @@
+"""Message vendors that do not exist: they answer as the real ones do, with HTTP 200 around their errors.
+
+``python -m simulators.vendors --port 8700``.  Each keeps its own limits and counts who went over them; what people
+would have got stands in ``GET /told``.  ``POST /control`` ``{"vendor": "wecom_app", "fault": "invaliduser", "for": "u1"}``
+makes one fail: a vendor's error code, ``garbage``, ``http500``, ``slow``, or none to mend it.
+
+Written from the vendors' public pages, not from our channels: a thing checked against its own code proves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY, SECRET = "fake-key", "fake-secret"
+LIMITS: dict[str, tuple[tuple[int, float], ...]] = {  # messages, seconds; as the vendors publish them
+    "wecom_robot": ((20, 60),),
+    "wecom_app": ((30, 60), (1000, 3600)),
+    "dingtalk_robot": ((20, 60),),
+    "dingtalk_work": ((500, 86_400),),
+    "feishu_robot": ((5, 1), (100, 60)),
+    "aliyun_sms": ((50, 86_400),),
+    "aliyun_voice": ((1, 60), (5, 3600), (20, 86_400)),
+}
+_PER_ADDRESS = {"wecom_app", "dingtalk_work", "aliyun_sms", "aliyun_voice"}
+_TOO_FAST: dict[str, dict[str, Any]] = {
+    "wecom_robot": {"errcode": 45009, "errmsg": "api freq out of limit"},
+    "dingtalk_robot": {"errcode": 130101, "errmsg": "send too fast, exceed 20 times per minute"},
+    "dingtalk_work": {"errcode": 143105, "errmsg": "user received too many messages today"},
+    "feishu_robot": {"code": 11232, "msg": "frequency limited psm[lark.oapi.app_platform_runtime]"},
+    "aliyun_sms": {"Code": "isv.BUSINESS_LIMIT_CONTROL", "Message": "触发天级流控Permits:50"},
+    "aliyun_voice": {"Code": "isv.BUSINESS_LIMIT_CONTROL", "Message": "触发业务流控"},
+}
+
+
+class Vendors:
+    """All vendors at one address; ``now`` tells the time in seconds."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self.told: list[dict[str, Any]] = []
+        self.over_limit: dict[str, int] = defaultdict(int)
+        self.token_fetches: dict[str, int] = defaultdict(int)
+        self.faults: dict[tuple[str, str], str] = {}
+        self.token = "token-1"  # noqa: S105 - of a vendor that does not exist
+        self._times: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._ids = 0
+
+    def app(self) -> web.Application:
+        """Return the application."""
+        app = web.Application()
+        routes = [
+            web.post("/cgi-bin/webhook/send", self._wecom_robot), web.get("/cgi-bin/gettoken", self._wecom_token),
+            web.post("/cgi-bin/message/send", self._wecom_app), web.post("/robot/send", self._dingtalk_robot),
+            web.get("/gettoken", self._dingtalk_token),
+            web.post("/topapi/message/corpconversation/{word}", self._dingtalk_work),
+            web.post("/open-apis/bot/v2/hook/{token}", self._feishu_robot), web.post("/", self._aliyun),
+            web.get("/told", self._told), web.post("/control", self._control),
+        ]  # fmt: skip
+        app.add_routes(routes)
+        return app
+
+    async def _told(self, _: web.Request) -> web.Response:
+        return web.json_response({"told": self.told, "over_limit": self.over_limit})
+
+    async def _control(self, request: web.Request) -> web.Response:
+        wanted = await request.json()
+        self.faults[wanted["vendor"], wanted.get("for", "")] = wanted.get("fault", "")
+        return web.json_response({})
+
+    def _next(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    async def _early(self, vendor: str, address: str) -> web.Response | None:
+        """Answer with a fault that was asked for, or because it is too much; None to go on."""
+        fault = self.faults.get((vendor, address)) or self.faults.get((vendor, ""))
+        if fault == "slow":
+            await asyncio.sleep(30)
+        if fault == "garbage":
+            return web.Response(text="<html>502 Bad Gateway</html>")
+        if fault == "http500":
+            return web.Response(status=500, text="oops")
+        if fault and fault.lstrip("-").isdigit():
+            key = "code" if vendor == "feishu_robot" else "errcode"
+            return web.json_response({key: int(fault), "msg": "fault", "errmsg": "fault"})
+        if fault and vendor.startswith("aliyun"):
+            return web.json_response({"Code": fault, "Message": "fault", "RequestId": "r"}, status=400)
+        now = self._now()
+        times = self._times[vendor, address if vendor in _PER_ADDRESS else ""]
+        times.append(now)
+        if any(sum(at > now - seconds for at in times) > most for most, seconds in LIMITS[vendor]):
+            self.over_limit[vendor] += 1
+            if vendor == "wecom_app":  # drops in silence
+                return web.json_response(
+                    {"errcode": 0, "errmsg": "ok", "invaliduser": "", "msgid": "dropped"}
+                )
+            return web.json_response(_TOO_FAST[vendor])
+        return None
+
+    def _take(self, vendor: str, address: str, text: str, message_id: str = "") -> None:
+        self.told.append(
+            {"at": self._now(), "vendor": vendor, "address": address, "text": text, "id": message_id}
+        )
+
+    async def _wecom_robot(self, request: web.Request) -> web.Response:
+        if request.query.get("key") != KEY:
+            return web.json_response({"errcode": 93000, "errmsg": "invalid webhook url"})
+        content = (await request.json())["text"]["content"]
+        if early := await self._early("wecom_robot", ""):
+            return early
+        if len(content.encode()) > 2048:
+            return web.json_response({"errcode": 40058, "errmsg": "text.content exceed max length 2048"})
+        self._take("wecom_robot", "", content)
+        return web.json_response({"errcode": 0, "errmsg": "ok"})
+
+    async def _wecom_token(self, request: web.Request) -> web.Response:
+        self.token_fetches["wecom_app"] += 1
+        if request.query.get("corpsecret") != SECRET:
+            return web.json_response({"errcode": 40001, "errmsg": "invalid credential"})
+        return web.json_response(
+            {"errcode": 0, "errmsg": "ok", "access_token": self.token, "expires_in": 7200}
+        )
+
+    async def _wecom_app(self, request: web.Request) -> web.Response:
+        if request.query.get("access_token") != self.token:
+            return web.json_response({"errcode": 42001, "errmsg": "access_token expired"})
+        body = await request.json()
+        user = body["touser"]
+        fault = self.faults.get(("wecom_app", user), "")
+        if fault in {"invaliduser", "unlicenseduser"}:
+            return web.json_response({"errcode": 0, "errmsg": "ok", fault: user, "msgid": "m"})
+        if early := await self._early("wecom_app", user):
+            return early
+        self._take("wecom_app", user, body["text"]["content"])
+        return web.json_response(
+            {"errcode": 0, "errmsg": "ok", "invaliduser": "", "msgid": f"m{self._next()}"}
+        )
+
+    async def _dingtalk_robot(self, request: web.Request) -> web.Response:
+        stamp, given = request.query.get("timestamp", ""), request.query.get("sign", "")
+        words = hmac.new(SECRET.encode(), f"{stamp}\n{SECRET}".encode(), hashlib.sha256).digest()
+        if given != base64.b64encode(words).decode():
+            return web.json_response({"errcode": 310000, "errmsg": "sign not match"})
+        if early := await self._early("dingtalk_robot", ""):
+            return early
+        raw = await request.read()
+        if len(raw) > 20_000:
+            return web.json_response({"errcode": 460101, "errmsg": "message too long, exceed 20000 bytes"})
+        self._take("dingtalk_robot", "", json.loads(raw)["text"]["content"])
+        return web.json_response({"errcode": 0, "errmsg": "ok"})
+
+    async def _dingtalk_token(self, request: web.Request) -> web.Response:
+        self.token_fetches["dingtalk_work"] += 1
+        if request.query.get("appsecret") != SECRET:
+            return web.json_response({"errcode": 40089, "errmsg": "不合法的 appKey 或 appSecret"})
+        return web.json_response(
+            {"errcode": 0, "errmsg": "ok", "access_token": self.token, "expires_in": 7200}
+        )
+
+    async def _dingtalk_work(self, request: web.Request) -> web.Response:
+        if request.query.get("access_token") != self.token:
+            return web.json_response({"errcode": 40014, "errmsg": "不合法的access_token"})
+        body = await request.json()
+        if request.match_info["word"] == "getsendresult":
+            [user] = [one["address"] for one in self.told if one["id"] == str(body["task_id"])] or [""]
+            lists: dict[str, list[str]] = defaultdict(list)
+            lists[self.faults.get(("dingtalk_work", user)) or "read_user_id_list"].append(user)
+            return web.json_response({"errcode": 0, "errmsg": "ok", "send_result": lists})
+        user = body["userid_list"]
+        if not (self.faults.get(("dingtalk_work", user)) or "").endswith("_list") and (
+            early := await self._early("dingtalk_work", user)
+        ):
+            return early
+        task = self._next()
+        self._take("dingtalk_work", user, body["msg"]["text"]["content"], str(task))
+        return web.json_response({"errcode": 0, "errmsg": "ok", "task_id": task})
+
+    async def _feishu_robot(self, request: web.Request) -> web.Response:
+        if request.match_info["token"] != KEY:
+            return web.json_response(
+                {"code": 19001, "msg": "param invalid: incoming webhook access token invalid"}
+            )
+        raw = await request.read()
+        body = json.loads(raw)
+        words = hmac.new(f"{body.get('timestamp')}\n{SECRET}".encode(), b"", hashlib.sha256).digest()
+        if body.get("sign") != base64.b64encode(words).decode():
+            return web.json_response(
+                {"code": 19021, "msg": "sign match fail or timestamp is not within one hour"}
+            )
+        if early := await self._early("feishu_robot", ""):
+            return early
+        if len(raw) > 20_480:
+            return web.json_response({"code": 9499, "msg": "request body too large"})
+        self._take("feishu_robot", "", body["content"]["text"])
+        return web.json_response({"code": 0, "msg": "success", "data": {}})
+
+    async def _aliyun(self, request: web.Request) -> web.Response:
+        if not _aliyun_signed(request):
+            return web.json_response({"Code": "SignatureDoesNotMatch", "Message": "signature"}, status=400)
+        query, voice = request.query, request.headers["x-acs-action"] == "SingleCallByTts"
+        vendor = "aliyun_voice" if voice else "aliyun_sms"
+        number = query["CalledNumber" if voice else "PhoneNumbers"]
+        parameters = json.loads(query["TtsParam" if voice else "TemplateParam"])
+        if any(len(value) > 35 or set(value) & set("【】★→①") for value in parameters.values()):
+            return web.json_response(
+                {"Code": "isv.PARAM_LENGTH_LIMIT", "Message": "参数超出长度限制"}, status=400
+            )
+        if early := await self._early(vendor, number):
+            return early
+        provider = f"{'call' if voice else 'biz'}-{self._next()}"
+        self._take(vendor, number, json.dumps(parameters, ensure_ascii=False), provider)
+        return web.json_response(
+            {"Code": "OK", "Message": "OK", "CallId" if voice else "BizId": provider, "RequestId": "r"}
+        )
+
+
+def _aliyun_signed(request: web.Request) -> bool:
+    """Check ACS3-HMAC-SHA256 from what arrived."""
+    fields = dict(part.split("=", 1) for part in request.headers["Authorization"].split(" ", 1)[1].split(","))
+    names = fields["SignedHeaders"].split(";")
+    lines = "".join(f"{name}:{request.headers[name].strip()}\n" for name in names)
+    line = request.raw_path.partition("?")[2]
+    content = request.headers["x-acs-content-sha256"]
+    canonical = f"POST\n/\n{line}\n{lines}\n{';'.join(names)}\n{content}"
+    words = f"ACS3-HMAC-SHA256\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    return hmac.new(SECRET.encode(), words.encode(), hashlib.sha256).hexdigest() == fields["Signature"]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Message vendors that do not exist")
+    parser.add_argument("--port", type=int, default=8700)
+    web.run_app(Vendors().app(), host="127.0.0.1", port=parser.parse_args().port, print=None)
