@@ -91,6 +91,9 @@ def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, A
         "acknowledged_ms": alarm.acknowledged_ms,
         "comment": alarm.comment,
         "retrospective": alarm.retrospective,
+        "shadow": alarm.shadow,
+        "because": alarm.because,
+        "guidance": alarm.guidance,
         "last_asserted_ms": asserted,
         "stale_assertion": alarm.active and now_ms - asserted > STALE_ASSERTION_MS,
     }

@@ -22,7 +22,7 @@ import msgspec
 from telemetry.errors import Refused
 from telemetry.severity import Severity
 from telemetry.text import Text
-from telemetry.transitions import Category, Change, Transition
+from telemetry.transitions import Category, Change, Guidance, Transition
 
 Condition = Literal["active", "latched", "returned"]
 Suppression = Literal["none", "shelved", "by_design", "out_of_service"]
@@ -97,15 +97,17 @@ class Alarm(msgspec.Struct, frozen=True):
     """Which logic suppresses it, such as the alarm of the cabinet that feeds it."""
     repeats: int = 0
     """How many activations of the same rule on the same device came before, each within a minute of the last."""
-    group: str | None = None
-    """The incident it belongs to."""
+    shadow: bool = False
+    """Found by a rule on trial: recorded, shown to nobody who did not ask."""
+    because: Text | None = None
+    guidance: Guidance | None = None
 
     @property
     def condition(self) -> Condition:
         """What the street says."""
         if self.active:
             return "active"
-        return "latched" if self.latching and self.reset_by is None and not self.retrospective else "returned"
+        return "latched" if self.latching and self.reset_by is None and self.pages else "returned"
 
     @property
     def suppression(self) -> Suppression:
@@ -126,7 +128,7 @@ class Alarm(msgspec.Struct, frozen=True):
             case "latched":
                 return "latched_acknowledged" if seen else "latched_unacknowledged"
             case _:
-                return "closed" if seen or self.retrospective else "ended_unacknowledged"
+                return "closed" if seen or not self.pages else "ended_unacknowledged"
 
     @property
     def isa(self) -> str:
@@ -141,14 +143,14 @@ class Alarm(msgspec.Struct, frozen=True):
         return self.state != "closed"
 
     @property
+    def pages(self) -> bool:
+        """Whether it is news: not from late data, and not by a rule on trial."""
+        return not self.retrospective and not self.shadow
+
+    @property
     def asks(self) -> bool:
         """Whether a person has to be told and to answer."""
-        return (
-            self.is_open
-            and self.acknowledged_by is None
-            and self.suppression == "none"
-            and not self.retrospective
-        )
+        return self.is_open and self.acknowledged_by is None and self.suppression == "none" and self.pages
 
     @property
     def chattering(self) -> bool:
@@ -181,7 +183,8 @@ def apply(
             title=transition.title, ordinal=ordinal, active=not ended, began_ms=transition.time, changed_ms=transition.time,
             received_ms=received_ms, value=transition.value, limit=transition.limit, unit=transition.unit,
             ended_ms=transition.time if ended else None, retrospective=transition.retrospective,
-            latching=transition.category in latching,
+            latching=transition.category in latching, by_design=transition.suppressed_by or None, shadow=transition.shadow,
+            because=transition.because, guidance=transition.guidance,
         )  # fmt: skip
     worst, began = max(alarm.worst, transition.severity), min(alarm.began_ms, transition.time)
     if worst > alarm.worst and alarm.acknowledged_by:
@@ -191,6 +194,8 @@ def apply(
     return msgspec.structs.replace(
         alarm, ordinal=ordinal, severity=transition.severity, worst=worst, active=not ended, began_ms=began,
         changed_ms=transition.time, ended_ms=transition.time if ended else None, value=transition.value, limit=transition.limit,
+        by_design=transition.suppressed_by or None, because=transition.because or alarm.because,
+        guidance=transition.guidance or alarm.guidance,
     )  # fmt: skip
 
 
@@ -206,7 +211,7 @@ def acknowledge(alarm: Alarm, name: str, comment: str, now_ms: int) -> Alarm:
     """Return the alarm acknowledged by ``name``; raise :class:`Refused` when somebody was first."""
     if alarm.acknowledged_by:
         raise Refused(f"already acknowledged by {alarm.acknowledged_by}")
-    if alarm.retrospective and not alarm.active:
+    if not alarm.pages and not alarm.active:
         raise Refused("it came from late data and is over; there is nothing to acknowledge")
     return msgspec.structs.replace(
         alarm, acknowledged_by=name, acknowledged_ms=now_ms, comment=comment or None
@@ -228,7 +233,7 @@ def assign(alarm: Alarm, who: str, to: str, now_ms: int) -> Alarm:
         raise Refused("it is closed")
     if alarm.assigned_to == to:
         raise Refused(f"it is {to}'s already")
-    if who == to and alarm.acknowledged_by is None and not alarm.retrospective:
+    if who == to and alarm.acknowledged_by is None and alarm.pages:
         alarm = acknowledge(alarm, who, "", now_ms)
     return msgspec.structs.replace(alarm, assigned_to=to)
 
@@ -261,11 +266,6 @@ def restore(alarm: Alarm) -> Alarm:
     if alarm.service is None:
         raise Refused("it is in service")
     return msgspec.structs.replace(alarm, service=None)
-
-
-def suppress(alarm: Alarm, cause: str | None) -> Alarm:
-    """Return the alarm as logic suppresses it, or frees it with None."""
-    return msgspec.structs.replace(alarm, by_design=cause)
 
 
 def reset(alarm: Alarm, name: str) -> Alarm:

@@ -102,7 +102,7 @@ export function openStream(on) {
     close();
     on('lost', null);
   };
-  for (const kind of ['alarm', 'latest', 'health']) {
+  for (const kind of ['alarm', 'latest', 'health', 'notices']) {
     source.addEventListener(kind, (event) => {
       if (!ended) on(kind, JSON.parse(event.data));
     });

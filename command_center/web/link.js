@@ -35,6 +35,7 @@ export function startLink() {
   function take(kind, data) {
     if (kind === 'alarm') takeAlarm(data);
     else if (kind === 'latest') takeLatest(data);
+    else if (kind === 'notices') set({ notices: state.notices + (data.includes(state.reading) ? 1 : 0) });
     else if (kind === 'health') {
       state.health = { ...data, at: Date.now() };
       changed();

@@ -60,6 +60,9 @@ function Record({ id }) {
           t(alarm.acknowledged_by ? 'seen.yes' : 'seen.no'), t(`suppression.${alarm.suppression ?? 'none'}`))}</p></div></div>
       <${Deeds} alarm=${alarm} />`}
     ${words && html`<p class="warn" role="alert">${words}</p>`}
+    ${alarm?.guidance && html`<dl class="guidance">${['cause', 'consequence', 'advice'].filter((key) => alarm.guidance[key])
+      .map((key) => html`<dt key=${key}>${t(`record.${key}`)}</dt><dd>${say(alarm.guidance[key])}</dd>`)}</dl>`}
+    ${told?.notices?.length > 0 && html`<h3>${t('record.told')}</h3><${Notices} notices=${told.notices} />`}
     <h3>${t('record.history')}</h3>
     ${told ? html`<${Timeline} told=${told} />` : !words && html`<p class="soft">${t('record.loading')}</p>`}
   </dialog>`;
@@ -119,6 +122,17 @@ function Deeds({ alarm }) {
       <div class="buttons"><button type="submit" class="primary" disabled=${sending}>${t(`deed.${kind}`)}</button></div>
     </form>`}
   </div>`;
+}
+
+/** Who was told or will be, by what, and what proves it: "accepted" is never shown as "delivered". */
+function Notices({ notices }) {
+  return html`<ol class="timeline notices">${notices.map((notice) => html`<li key=${notice.id} data-state=${notice.state}>
+    <time>${momentOf(notice.done_ms ?? notice.sent_ms ?? notice.due_ms, state.lang)}</time>
+    ${notice.reason === 'step' ? html`<b>${notice.state === 'pending' ? t('notice.pending') : t(`notice.${notice.state}`)}</b>
+        <span>${notice.policy && t('notice.step', notice.policy, notice.step + 1, momentOf(notice.due_ms, state.lang))}</span>`
+      : html`<b>${say(notice.name)} · ${notice.channel}</b>
+        <span>${t(`reason.${notice.reason}`)} · ${t(`notice.${notice.state}`)}${notice.state === 'failed' || notice.state === 'pending' ? ` ${notice.code} ${notice.said}` : ''}</span>`}
+  </li>`)}</ol>`;
 }
 
 /** What one entry of the journal says beyond its kind. */

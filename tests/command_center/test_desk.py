@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from desks import LI, T0, WANG, deed, message, opened, take
 from test_lifecycle import LIFE, transition
@@ -177,6 +178,22 @@ async def test_a_latching_category_stays_until_a_person_resets_it(url, clock):
         await desk.do(alarm.id, deed("acknowledge"), WANG)
         [after] = await desk.do(alarm.id, deed("reset", "现场已查"), LI)
         assert (after.state, after.reset_by) == ("closed", "李娜")
+
+
+async def test_a_consequence_asks_nobody_until_its_cause_sets_it_free(desk):
+    child = msgspec.structs.replace(transition(0, Change.BEGAN), suppressed_by="cabinet-alarm")
+    await take(desk, child)
+    alarm = await only(desk)
+    assert (alarm.isa, alarm.asks, alarm.by_design) == ("suppressed by design", False, "cabinet-alarm")
+    await take(desk, transition(1, Change.RELEASED))
+    assert ((await only(desk)).isa, (await only(desk)).asks) == ("unacknowledged alarm", True)
+
+
+async def test_a_rule_on_trial_asks_nobody_and_leaves_nothing_open(desk):
+    await take(desk, msgspec.structs.replace(transition(0, Change.BEGAN), shadow=True))
+    assert (await only(desk)).asks is False
+    await take(desk, msgspec.structs.replace(transition(1, Change.ENDED), shadow=True))
+    assert await desk.alarms(only_open=True, limit=9) == []
 
 
 async def test_three_activations_in_a_minute_are_chattering(desk):

@@ -1,6 +1,7 @@
 """Every deed and every transition in every state: an alarm or a refusal, and never a forgotten region."""
 
 import hypothesis.strategies as st
+import msgspec
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from test_lifecycle import T0, transition
@@ -49,7 +50,7 @@ class AlarmMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.active)
     @rule(severity=st.sampled_from(list(Severity)))
     def changes(self, severity):
-        self.ordinal += 1
+        self.ordinal, self.designed = self.ordinal + 1, False
         change = Change.WORSENED if severity > self.alarm.severity else Change.EASED
         self.alarm = lifecycle.apply(self.alarm, transition(self.ordinal, change, severity), T0)
         if severity > self.worst:
@@ -58,7 +59,7 @@ class AlarmMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.active)
     @rule()
     def ends(self):
-        self.ordinal += 1
+        self.ordinal, self.designed = self.ordinal + 1, False
         self.alarm = lifecycle.apply(
             self.alarm, transition(self.ordinal, Change.ENDED, self.alarm.severity), T0
         )
@@ -109,7 +110,13 @@ class AlarmMachine(RuleBasedStateMachine):
 
     @rule(cause=st.sampled_from([None, "cabinet"]))
     def logic(self, cause):
-        self.alarm, self.designed = lifecycle.suppress(self.alarm, cause), cause is not None
+        if self.active:
+            self.ordinal += 1
+            change = Change.EASED if cause else Change.RELEASED
+            news = msgspec.structs.replace(
+                transition(self.ordinal, change, self.alarm.severity), suppressed_by=cause or ""
+            )
+            self.alarm, self.designed = lifecycle.apply(self.alarm, news, T0), cause is not None
 
     @rule()
     def reset(self):

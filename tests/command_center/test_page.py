@@ -314,3 +314,26 @@ def test_a_deed_that_is_refused_says_why_and_keeps_what_was_written(browser, cen
         screen.page.click(".record button[type=submit]")
         assert "it has changed since" in screen.wait_for(".record form [role=alert]").inner_text()
         assert screen.page.input_value(".record textarea") == "looks fine"
+
+
+def test_the_record_shows_who_was_told_and_calls_accepted_not_delivered(browser, centre):
+    at = int(time.time() * 1000)
+    common = {
+        "name": text("王建国", "Wang Jianguo"),
+        "reason": "alarm",
+        "done_ms": at,
+        "due_ms": at,
+        "sent_ms": at,
+        "said": "",
+    }
+    centre.notices = [
+        {**common, "id": "1", "channel": "wecom", "state": "failed", "code": "invaliduser"},
+        {**common, "id": "2", "channel": "sms", "state": "accepted", "code": "OK"},
+        {"id": "3", "reason": "step", "policy": "red", "step": 1, "state": "pending", "due_ms": at},
+    ]
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms li.alarm .open").click()
+        assert "invaliduser" in screen.wait_for(".notices li[data-state=failed]").inner_text()
+        accepted = screen.wait_for(".notices li[data-state=accepted]").inner_text()
+        assert "尚未证实送达" in accepted
+        assert "red 第 2 步" in screen.wait_for(".notices li[data-state=pending]").inner_text()

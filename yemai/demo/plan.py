@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from telemetry.errors import Unavailable
+from yemai.demo.notify import write_notify
 from yemai.words import say
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Plan:
     page_url: str
     data_url: str
     simulators_url: str
+    vendors_url: str
     run_file: Path
     ingest: Path
     center: Path
@@ -71,7 +73,7 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
     for place in (config, state, folder / "dev"):
         place.mkdir(parents=True, exist_ok=True)
     networked = [bus for agent in district.agents for bus in agent.buses if bus.kind not in _SERIAL]
-    broker, data, control, *bus_ports = _free_ports(3 + len(networked))
+    broker, data, control, vendors, *bus_ports = _free_ports(4 + len(networked))
     ends: dict[str, dict[str, Any]] = {
         bus.id: {"link": str(folder / "dev" / bus.id)} for agent in district.agents for bus in agent.buses
     }
@@ -89,6 +91,7 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
             config / f"{agent.id}.toml", _agent(agent, broker, outboxes[agent.id], ends)
         )
     _registry(district, config)
+    write_notify(config, f"http://127.0.0.1:{vendors}")
     page_url, data_url = f"http://127.0.0.1:{page_port}", f"http://127.0.0.1:{data}"
     return Plan(
         folder=folder,
@@ -96,6 +99,7 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
         page_url=page_url,
         data_url=data_url,
         simulators_url=f"http://127.0.0.1:{control}",
+        vendors_url=f"http://127.0.0.1:{vendors}",
         run_file=run_file,
         ingest=_write(config / "ingest.toml", _ingest(broker, data, config, state)),
         center=_write(
@@ -169,6 +173,7 @@ def _center(
         "broker": {"host": "127.0.0.1", "port": broker},
         "desk": {"url": f"sqlite+aiosqlite:///{state / 'desk.db'}"},
         "audit": {"key": str(state / "audit.key"), "checkpoints": str(state / "audit.checkpoints")},
+        "notify": {"file": "notify.yaml"},
         "data": {"url": data_url},
         "page": {"host": "127.0.0.1", "port": page},
         "title": {"zh": f"叶脉 · {district.name.zh}指挥中心", "en": f"Yemai · {district.name.en}"},

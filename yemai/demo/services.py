@@ -31,6 +31,11 @@ def services(plan: Plan) -> list[Service]:
             _serves(f"{plan.simulators_url}/status"),
         ),
         Service(
+            "vendors",
+            [python, "-m", "simulators.vendors", "--port", plan.vendors_url.rsplit(":", 1)[1]],
+            _serves(f"{plan.vendors_url}/told"),
+        ),
+        Service(
             "ingest",
             [python, "-m", "cloud_ingest", "--config", str(plan.ingest)],
             _serves(f"{plan.data_url}/api/health/live"),

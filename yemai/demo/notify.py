@@ -1,0 +1,49 @@
+"""Who is told in the demo: people that do not exist, by vendors that do not exist either."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulators.vendors import KEY, SECRET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NOTIFY = """\
+# Written by the demo at every start; nothing here leaves this machine.
+people:
+  wang: {{name: {{zh: 王建国, en: Wang Jianguo}}, reach: {{wecom: wang, sms: "13900000001", voice: "13900000001"}}}}
+  li: {{name: {{zh: 李娜, en: Li Na}}, reach: {{sms: "13900000002", voice: "13900000002"}}}}
+  room: {{name: {{zh: 值班群, en: Duty room}}, reach: {{dingtalk: ""}}}}
+rosters:
+  duty: {{shifts: [{{who: [wang]}}]}}
+channels:
+  wecom: {{kind: wecom_app, corp_id: demo, agent_id: 1, secret: "file:vendor.secret", url: "{url}"}}
+  dingtalk: {{kind: dingtalk_robot, token: "file:vendor.key", secret: "file:vendor.secret", url: "{url}"}}
+  sms: {{kind: aliyun_sms, key_id: demo, key: "file:vendor.secret", sign_name: 叶脉演示, template: SMS_1, variables: {{level: 20, state: 20, title: 30, device: 30, value: 20, time: 20}}, url: "{url}"}}
+  voice: {{kind: aliyun_voice, key_id: demo, key: "file:vendor.secret", from_number: "0564", template: TTS_1, variables: {{level: 20, title: 30}}, url: "{url}"}}
+receipt_token: "file:vendor.secret"
+policies:
+  - name: red
+    match: {{severity: [red]}}
+    steps:
+      - {{tell: [duty, room], by: [wecom, dingtalk, sms]}}
+      - {{after_s: 60, tell: [duty, li], by: [sms]}}
+      - {{after_s: 120, tell: [duty, li], by: [voice]}}
+    repeat_s: 300
+    repeat_most: 3
+  - name: orange
+    match: {{severity: [orange]}}
+    steps: [{{tell: [duty, room], by: [wecom, dingtalk]}}]
+  - name: lower
+    match: {{severity: [yellow, blue]}}
+    steps: [{{tell: [room], by: [dingtalk]}}]
+    quiet: {{begin: "22:00", end: "07:00"}}
+"""
+
+
+def write_notify(config: Path, vendors_url: str) -> None:
+    """Write ``notify.yaml`` and what it names as secrets."""
+    (config / "vendor.key").write_text(KEY, "utf-8")
+    (config / "vendor.secret").write_text(SECRET, "utf-8")
+    (config / "notify.yaml").write_text(_NOTIFY.format(url=vendors_url), "utf-8")
