@@ -1,0 +1,134 @@
+"""The centre as a process that tells people: killed at random it loses nobody, and what a vendor reports later counts."""
+
+import asyncio
+import contextlib
+import os
+import random
+
+import pytest
+from aiohttp.test_utils import TestServer
+from centers import Feed, command, stop, write_config
+from tellers import SETUP
+from test_lifecycle import T0, transition
+from waiting import wait_until
+
+from simulators.vendors import KEY, SECRET, Vendors
+from telemetry.severity import Severity
+from telemetry.transitions import Change
+
+FAST = SETUP.replace("after_s: 120", "after_s: 1").replace("after_s: 60", "after_s: 0.5")
+
+
+class Town:
+    """A broker's end, vendors, and a centre that can be killed."""
+
+    def __init__(self, folder, feed, vendors, config, url, http):
+        self.folder, self.feed, self.vendors, self.config = folder, feed, vendors, config
+        self.url, self.http, self.process = url, http, None
+
+    async def start(self):
+        with (self.folder / "center.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(*command(self.config), stderr=log)
+
+    async def kill(self):
+        self.process.kill()
+        await self.process.wait()
+
+    async def fed(self):
+        with contextlib.suppress(Exception):
+            async with self.http.get(f"{self.url}/api/health/ready") as answer:
+                return (await answer.json())["broker"]
+
+    async def ask(self, path, body=None):
+        method = "GET" if body is None else "POST"
+        async with self.http.request(method, self.url + path, json=body) as answer:
+            return answer.status, await answer.json()
+
+
+@pytest.fixture
+async def town(tmp_path, mosquitto, unused_tcp_port, http, monkeypatch):
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    monkeypatch.setenv("FAKE_SECRET", SECRET)
+    vendors, feed = Vendors(), Feed(mosquitto.port)
+    async with TestServer(vendors.app()) as server:
+        url = str(server.make_url("")).rstrip("/")
+        setup = FAST.format(url=url) + 'receipt_token: "env:FAKE_SECRET"\n'
+        (tmp_path / "notify.yaml").write_text(setup, "utf-8")
+        config = write_config(tmp_path, mosquitto.port, unused_tcp_port)
+        config.write_text(config.read_text("utf-8") + 'notify = { file = "notify.yaml" }\n', "utf-8")
+        hearing = asyncio.ensure_future(feed.run())
+        await wait_until(lambda: feed.client)
+        one = Town(tmp_path, feed, vendors, config, f"http://127.0.0.1:{unused_tcp_port}", http)
+        await one.start()
+        await wait_until(one.fed, 20, "the centre to be fed")
+        yield one
+        if one.process.returncode is None:
+            await stop(one.process)
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def kill_in_the_stream(town, alarms, kills):
+    """Tell ``alarms`` red alarms while the centre is killed ``kills`` times; return how often each was told first."""
+    dice = random.Random(3)
+    stream = {
+        n: transition(0, Change.BEGAN, Severity.RED, device=f"d{n}x", began=T0 + n)
+        for n in range(1, alarms + 1)
+    }
+    at = {1 + n * alarms // kills for n in range(kills)}
+    for seq, one in stream.items():
+        await town.feed.tell(seq, one)
+        if seq in at:
+            await asyncio.sleep(dice.random() * 0.5)
+            await town.kill()
+            await town.start()
+            await wait_until(town.fed, 20)
+        for missing in sorted(set(range(1, seq + 1)) - town.feed.acked)[:20]:
+            await town.feed.tell(missing, stream[missing])
+
+    async def all_told():
+        for missing in sorted(set(stream) - town.feed.acked)[:50]:
+            await town.feed.tell(missing, stream[missing])
+        await asyncio.sleep(0.3)
+        texts = [one["text"] for one in town.vendors.told]
+        return all(any(f"d{n}x" in words for words in texts) for n in stream)
+
+    await wait_until(all_told, 120, "everybody to be told")
+
+
+async def test_sigkill_in_the_stream_leaves_nobody_untold(town):
+    await kill_in_the_stream(town, alarms=9, kills=3)
+    assert town.vendors.over_limit == {}
+    log = (town.folder / "center.log").read_text("utf-8")
+    assert "Traceback" not in log
+    assert not any(secret in log for secret in (KEY, SECRET, town.vendors.token))
+
+
+@pytest.mark.soak
+async def test_sigkill_at_a_thousand_points_leaves_nobody_untold(town):
+    if not os.environ.get("SOAK"):
+        pytest.skip("make soak")
+    await kill_in_the_stream(town, alarms=1000, kills=1000)
+
+
+async def test_a_key_pressed_on_the_telephone_acknowledges_and_ends_the_chain(town):
+    alarm = transition(0, Change.BEGAN, Severity.RED)
+    await town.feed.tell(1, alarm)
+    calls = lambda: [one for one in town.vendors.told if one["vendor"] == "aliyun_voice"]  # noqa: E731
+    await wait_until(lambda: len(calls()) == 2, 20, "two people to be called")
+    [call] = [one for one in calls() if one["address"] == "13800000001"]
+    report = [{"call_id": call["id"], "status_code": "200000", "dtmf": "1"}]
+    assert (await town.ask("/api/receipts/voice/wrong", report))[0] == 404
+    assert (await town.ask("/api/receipts/app/" + SECRET, report))[0] == 404
+    assert await town.ask(f"/api/receipts/voice/{SECRET}", report) == (200, {"code": 0, "msg": "成功"})
+    _, told = await town.ask(f"/api/alarms/{alarm.alarm}")
+    assert (told["state"], told["acknowledged_by"]) == ("acknowledged", "王建国")
+    proofs = {(one["channel"], one["person"]): one["state"] for one in told["notices"] if "channel" in one}
+    assert proofs["voice", "wang"] == "acknowledged"
+    assert proofs["voice", "li"] == "accepted", "she was called, and nobody knows whether she answered"
+    _, trail = await town.ask("/api/audit")
+    assert (trail[0]["who"], trail[0]["what"], trail[0]["address"]) == (
+        "王建国",
+        "alarm.acknowledge",
+        "voice",
+    )
