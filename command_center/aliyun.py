@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from command_center.channel import Answer, Outcome, ask
+from command_center.channel import Answer, Outcome, Receipt, ask
 
 if TYPE_CHECKING:
     import aiohttp
@@ -64,6 +64,17 @@ def authorization(method: str, query: str, headers: dict[str, str], key_id: str,
     words = "ACS3-HMAC-SHA256\n" + hashlib.sha256(canonical.encode()).hexdigest()
     signature = hmac.digest(key.encode(), words.encode(), hashlib.sha256).hex()
     return f"ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={';'.join(names)},Signature={signature}"
+
+
+def receipt(answer: Answer, id_field: str) -> Receipt:
+    """Read ``{"Code": "OK", …}``; the message's number stands in ``id_field``."""
+    body = answer.body or {}
+    code = body.get("Code")
+    if not isinstance(code, str):
+        return answer.unreadable()
+    return answer.receipt(
+        outcome(code), code, body.get("Message", ""), provider_id=str(body.get(id_field, ""))
+    )
 
 
 def outcome(code: str) -> Outcome:

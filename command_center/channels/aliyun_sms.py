@@ -31,13 +31,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def receipt(answer: Answer) -> Receipt:
     """Read ``{"Code": "OK", "BizId": …}``."""
-    body = answer.body or {}
-    code = body.get("Code")
-    if not isinstance(code, str):
-        return answer.unreadable()
-    return answer.receipt(
-        aliyun.outcome(code), code, body.get("Message", ""), provider_id=str(body.get("BizId", ""))
-    )
+    return aliyun.receipt(answer, "BizId")
 
 
 def reports(body: Any) -> list[Report]:
