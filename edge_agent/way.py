@@ -39,12 +39,8 @@ class Way(msgspec.Struct, frozen=True):
 
     def where(self, broker: BrokerConfig | None) -> str:
         """Name the other end, for people."""
-        host, port = getattr(self.link, "host", ""), getattr(self.link, "port", "")
-        return (
-            f"{broker.host}:{broker.port}"
-            if broker is not None and not host
-            else f"{host or self.kind}:{port}"
-        )
+        named: str = getattr(self.link, "where", "")
+        return named or (f"{broker.host}:{broker.port}" if broker is not None else self.kind)
 
 
 def look_up(path: Path, entry: UplinkEntry, broker: BrokerConfig | None) -> Way:

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 import sys
 
 import aiomqtt
+import msgspec
 
 from telemetry import codecs, topics
 from telemetry.codecs import json as wire
@@ -47,6 +47,10 @@ def counters(folder, agent="edge-01"):
     return {"made": meta.get("made", 0), "freed": meta.get("freed", 0), "queued": queued, "dropped": dropped}
 
 
+def _plain(payload):
+    return msgspec.json.decode(payload) if payload[:1] == b"{" else msgspec.msgpack.decode(payload)
+
+
 class Cloud:
     """Receives uploads and acknowledges them, as ingest would after its commit."""
 
@@ -77,7 +81,9 @@ class Cloud:
 
     @property
     def readings(self):
-        return [reading for payload in self.uploads.values() for reading in json.loads(payload)["readings"]]
+        return [
+            reading for payload in self.uploads.values() for reading in _plain(payload).get("readings", ())
+        ]
 
     @property
     def samples(self):

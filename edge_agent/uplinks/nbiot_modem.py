@@ -1,0 +1,178 @@
+"""NB-IoT by a modem on a serial line: MessagePack in datagrams of at most 512 bytes, to a gateway beside the broker.
+
+Nothing rests on UDP: an upload leaves the outbox when the cloud's own acknowledgement has come back the same way.  The
+status is confirmed by the gateway (``ok``), so that the agent knows that the way is open in both directions.  The
+gateway passes on what the cloud sends down; a modem that sleeps hears it when it next sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import structlog
+
+from edge_agent.modem import Modem
+from telemetry import plugins, topics
+from telemetry.config import Secret
+from telemetry.errors import Malformed, Refused, Unavailable
+from telemetry.wire.datagram import Assembler, Message, pack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from edge_agent.link import Calling
+    from telemetry.clock import Clock
+
+MOST_BYTES = (
+    440  # an upload and its head fit into one datagram, whatever area and agent are called up to 40 letters
+)
+CODEC = "msgpack"
+WINDOW = 4
+PATIENCE_S = 20.0
+_UDP_IP = 28  # bytes that UDP and IP add
+_CONFIRM_S, _TRIES = 15.0, 3
+_SIGNAL_S = 60.0
+_WAITING = 64
+log = structlog.get_logger()
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``link`` table."""
+
+    port: str  # the serial port, best a stable name under /dev/serial/by-id/
+    modem: str  # a file of edge_agent/modems
+    host: str  # the gateway's address: modems want numbers
+    udp_port: int
+    key: Secret  # the agent's own, as the gateway knows it
+    baud: int = 9600
+    attach_s: float = 180.0
+
+    def __post_init__(self) -> None:
+        try:
+            plugins.load("edge_agent.modems", self.modem)
+        except Refused as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def where(self) -> str:
+        """The other end, for people."""
+        return f"{self.host}:{self.udp_port} by {self.modem}"
+
+
+class ModemLink:
+    """A socket in the modem, and the gateway at its other end."""
+
+    def __init__(self, modem: Modem, config: Config, calling: Calling, clock: Clock) -> None:
+        self._modem, self._config, self._calling, self._clock = modem, config, calling, clock
+        self._key = config.key.reveal().encode()
+        self._assembler = Assembler(self._key_of)
+        self._number = clock.now_ms() & 0xFFFFFFFF
+        self._confirmed: dict[int, asyncio.Event] = {}
+        self._down: asyncio.Queue[tuple[str, bytes] | Unavailable] = asyncio.Queue(_WAITING)
+        self._signal: dict[str, float] = {}
+        self._signal_at = -_SIGNAL_S
+        self.socket = -1
+        self.traffic = 0
+
+    async def open(self) -> None:
+        """Open the socket; raise :class:`Unavailable`."""
+        dialect = plugins.load("edge_agent.modems", self._config.modem)
+        lines: tuple[str, ...] = ()
+        for number in range(4):  # left open by an agent that was killed
+            try:
+                await self._modem.do(dialect.close(number))
+            except Unavailable:
+                break
+        for command in dialect.open_socket(self._config.host, self._config.udp_port):
+            lines = await self._modem.do(command) or lines
+        self.socket = dialect.socket_of(lines)
+        if self.socket < 0:
+            raise Unavailable(f"{self._config.port}: the modem opened no socket: {' '.join(lines)}")
+
+    async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """See the seam; what is to be retained is confirmed by the gateway."""
+        if self._clock.monotonic() - self._signal_at >= _SIGNAL_S:
+            self._signal_at = self._clock.monotonic()
+            self._signal = await self._modem.signal()
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        number, kind = self._number, topic.split("/", 4)[4]
+        message = Message(self._calling.area, self._calling.agent, number, kind, payload)
+        datagrams = pack(message, self._key)
+        if not retain:
+            await self._send(datagrams)
+            return
+        confirmed = self._confirmed[number] = asyncio.Event()
+        try:
+            for _ in range(_TRIES):
+                await self._send(datagrams)
+                try:
+                    async with asyncio.timeout(_CONFIRM_S):
+                        await confirmed.wait()
+                except TimeoutError:
+                    continue
+                return
+        finally:
+            del self._confirmed[number]
+        raise Unavailable(f"{self._config.where}: no answer in {_TRIES} times {_CONFIRM_S:g} s")
+
+    async def receive(self) -> AsyncIterator[tuple[str, bytes]]:
+        """See the seam."""
+        while True:
+            item = await self._down.get()
+            if isinstance(item, Unavailable):
+                raise item
+            yield item
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return signal_dbm, and rsrp_dbm, rsrq_db, snr_db and ecl where the modem tells them."""
+        return self._signal
+
+    async def pump(self) -> None:
+        """Take what arrives, until the network is lost."""
+        while True:
+            try:
+                data = await self._modem.arrived()
+            except Unavailable as error:
+                await self._down.put(error)
+                return
+            self.traffic += len(data) + _UDP_IP
+            try:
+                message = self._assembler.feed(data)
+            except Malformed as error:
+                log.warning("unreadable_datagram", problem=str(error))
+                continue
+            if message is not None and message.kind == "ok":
+                number = int.from_bytes(message.payload, "big")
+                if number in self._confirmed:
+                    self._confirmed[number].set()
+            elif message is not None:
+                await self._down.put(
+                    (f"{topics.ROOT}/{message.area}/{message.agent}/{message.kind}", message.payload)
+                )
+
+    async def _send(self, datagrams: list[bytes]) -> None:
+        for data in datagrams:
+            await self._modem.send(self.socket, self._config.host, self._config.udp_port, data)
+            self.traffic += len(data) + _UDP_IP
+
+    def _key_of(self, area: str, agent: str) -> bytes | None:
+        return self._key if (area, agent) == (self._calling.area, self._calling.agent) else None
+
+
+@asynccontextmanager
+async def connect(config: Config, calling: Calling, clock: Clock) -> AsyncIterator[ModemLink]:
+    """Attach and open a socket; raise :class:`Unavailable`."""
+    dialect = cast("object", plugins.load("edge_agent.modems", config.modem))
+    async with Modem(config.port, config.baud, dialect, clock) as modem:
+        await modem.attach(config.attach_s)
+        link = ModemLink(modem, config, calling, clock)
+        await link.open()
+        pump = asyncio.ensure_future(link.pump())
+        try:
+            yield link
+        finally:
+            pump.cancel()
+            await asyncio.wait({pump})
