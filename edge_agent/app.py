@@ -14,12 +14,14 @@ from edge_agent import local
 from edge_agent.budget import Budget
 from edge_agent.buffer import Buffer
 from edge_agent.bus import run_bus
-from edge_agent.gather import GapMessage, Gatherer, Shape
+from edge_agent.gather import Gatherer, Shape
 from edge_agent.learned import Learned
 from edge_agent.remote import Chosen, Remote, Version, Wanted
 from edge_agent.report import Reporter
 from edge_agent.site import Site
+from edge_agent.stamps import sane, watch_clock
 from edge_agent.status import Board
+from edge_agent.storage import disk_is_back, open_outbox
 from edge_agent.tryout import try_out
 from edge_agent.upkeep import keep_up
 from edge_agent.uplink import Uplink
@@ -28,13 +30,11 @@ from telemetry import topics
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Unavailable
 from telemetry.keeper import Keeper
-from telemetry.outbox import Outbox
 from telemetry.readings import ConfigState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_agent.config import AgentConfig
     from telemetry.readings import AgentStatus, Reading
 
 _DRAIN_S = 5.0
@@ -52,29 +52,20 @@ async def run(path: Path, *, stop: asyncio.Event, clock: Clock | None = None) ->
 async def _one_life(chosen: Chosen, remote: Remote, stop: asyncio.Event, clock: Clock) -> bool:
     """Run with one configuration; return whether to go on with another."""
     config = chosen.config
-    outbox = open_outbox(config, clock)
+    outbox, homeless = open_outbox(config, clock)
     async with Keeper(outbox) as keeper, AsyncExitStack() as stack:
         agent = await _Agent.make(chosen, remote, keeper, clock)
+        agent.homeless = homeless
         log.info(
             "agent_up", agent=config.agent, buses=len(config.buses), devices=sum(len(bus.devices) for bus in config.buses),
             boot=outbox.boot, waiting=(await keeper.counters()).messages, configuration=chosen.state.running,
         )  # fmt: skip
         answers = {"status": agent.answer, "ping": agent.pong, **agent.site.answers}
-        await stack.enter_async_context(local.answering(config.socket, answers))
+        try:
+            await stack.enter_async_context(local.answering(config.socket, answers))
+        except Unavailable as error:  # a read-only disk: nobody can ask, but it reads and sends
+            log.warning("nobody_can_ask", problem=str(error))
         return await agent.live(stop)
-
-
-def open_outbox(config: AgentConfig, clock: Clock) -> Outbox:
-    """Open the outbox; a corrupt one is moved aside."""
-    outbox = Outbox.open(
-        config.outbox.path,
-        max_bytes=config.outbox.max_bytes,
-        gap_message=GapMessage(config.agent, config.uplink.module.CODEC),
-        now_ms=clock.now_ms,
-    )
-    if aside := outbox.note("moved_aside"):
-        log.error("outbox_was_corrupt", moved_to=aside)
-    return outbox
 
 
 class _Agent:
@@ -101,6 +92,8 @@ class _Agent:
         self._turn = asyncio.Event()
         """Set when the buses are to be let go: to stop, to try a configuration, or to take one back."""
         self._over = False
+        self.homeless = ""
+        """Why the outbox is in memory; empty when it is on disk."""
 
     @classmethod
     async def make(cls, chosen: Chosen, remote: Remote, keeper: Keeper, clock: Clock) -> _Agent:
@@ -126,6 +119,14 @@ class _Agent:
                 links.create_task(watch(clock, self._lives)),
                 links.create_task(self._stopped(stop)),
             ]
+            codec = config.uplink.module.CODEC
+            tasks.append(
+                links.create_task(
+                    watch_clock(clock, self._keeper, self._gatherer, codec, self._uplink.tell.set)
+                )
+            )
+            if self.homeless:
+                tasks.append(links.create_task(self._come_home()))
             if self._chosen.trial is not None:
                 tasks.append(links.create_task(self._dead_man(self._chosen.trial)))
             notify("READY=1")
@@ -157,6 +158,10 @@ class _Agent:
 
     async def _stopped(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._end()
+
+    async def _come_home(self) -> None:
+        await disk_is_back(self._config, self._keeper, self._clock)
         self._end()
 
     def _end(self) -> None:
@@ -208,13 +213,18 @@ class _Agent:
 
     async def answer(self) -> bytes:
         """Return what ``yemai edge status`` shows."""
-        return msgspec.json.encode(await self._board.snapshot())
+        now = await self._board.snapshot()
+        if self.homeless:
+            trouble = f"outbox in memory: {self.homeless}"
+            now = msgspec.structs.replace(now, outbox=msgspec.structs.replace(now.outbox, trouble=trouble))
+        return msgspec.json.encode(now)
 
     async def pong(self) -> bytes:
         """Return that this agent lives."""
         return b"{}"
 
     def _take(self, reading: Reading) -> None:
+        reading = sane(reading)
         self._board.take(reading)
         self._gatherer.take(reading)
         self.site.take(reading)

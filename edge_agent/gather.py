@@ -15,6 +15,7 @@ from telemetry.readings import AgentId, Gap, Reading, Upload
 if TYPE_CHECKING:
     from edge_agent.buffer import Buffer
     from edge_agent.report import Reporter
+    from edge_agent.stamps import Step
     from telemetry.clock import Clock
     from telemetry.codecs import Codec
     from telemetry.keeper import Keeper
@@ -70,6 +71,11 @@ class Gatherer:
         if reading not in self._readings:
             self._readings.append(reading)
         self._arrived.set()
+
+    def restamp(self, step: Step) -> None:
+        """Put right the times of what is not on disk yet."""
+        self._readings = [step.restamped(reading) for reading in self._readings]
+        self._reporter.restamp(step)
 
     async def restore(self) -> None:
         """Take up what waited for a window's end when the agent was killed."""

@@ -51,6 +51,9 @@ class UplinkModule(Protocol):
     """What a file in ``edge_agent/uplinks/`` offers."""
 
     MOST_BYTES: int
+    """What an upload should not exceed."""
+    LARGEST_BYTES: int
+    """What the way can carry at all; what is larger waits for another way."""
     CODEC: str
     WINDOW: int
     PATIENCE_S: float

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from telemetry.errors import Unavailable
+from telemetry.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -42,11 +42,11 @@ async def answering(
 ) -> AsyncIterator[None]:
     """Answer while the block lasts; a socket left by an agent that was killed is taken over.
 
-    Raises :class:`Unavailable` when another agent answers there.
+    Raises :class:`Refused` when another agent answers there, :class:`Unavailable` when there can be no socket.
     """
     if path.exists():
         if await _is_answered(path):
-            raise Unavailable(f"{path}: another agent with the same outbox is running; stop it first")
+            raise Refused(f"{path}: another agent with the same outbox is running; stop it first")
         path.unlink(missing_ok=True)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

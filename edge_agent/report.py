@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from device_profiles.profile import Profile
+    from edge_agent.stamps import Step
 
 
 class ReportRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +117,18 @@ class _Track:
         self.low = self.high = self.last = None
         return [held[time] for time in sorted(held)]
 
+    def restamp(self, step: Step) -> None:
+        """Move what was stamped before the clock was set."""
+        for name in ("reported", "low", "high", "last"):
+            sample: _Sample | None = getattr(self, name)
+            if sample is not None and step.is_old(sample.time):
+                quality = sample.quality
+                if quality is Quality.GOOD and name != "reported":  # which has gone out as it was
+                    quality = Quality.CLOCK_SUSPECT
+                setattr(self, name, _Sample(sample.time + step.by_ms, sample.value, quality))
+        if step.is_old(self.since):
+            self.since += step.by_ms
+
     def held(self) -> int:
         """How many samples wait for the window's end."""
         return len({s.time for s in (self.low, self.high, self.last) if s is not None})
@@ -181,6 +194,11 @@ class Reporter:
         return [
             r for device, samples in by_device.items() for r in _readings(DeviceId(device), samples, None)
         ]
+
+    def restamp(self, step: Step) -> None:
+        """Put right the times of what waits for a window's end."""
+        for track in self._tracks.values():
+            track.restamp(step)
 
     def _withhold(self, policy: str, count: int) -> None:
         if count:

@@ -63,7 +63,7 @@ class Uplink:
             way.module.WINDOW,
             way.module.PATIENCE_S,
             share=way.history_share,
-            most_bytes=way.module.MOST_BYTES,
+            most_bytes=way.module.LARGEST_BYTES,
             admit=self.budget.allows,
         )
         self._traffic = 0  # of the link in use, as far as the budget knows it

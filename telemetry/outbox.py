@@ -99,7 +99,7 @@ class Outbox:
             # What was handed out may be on its way and is not changed any more; of what an earlier
             # process put nobody knows.
             self._out: set[int] = set()
-            self.opened_at = self._last_seq()
+            self.opened_at = self.last_seq()
 
     @classmethod
     def open(
@@ -159,7 +159,7 @@ class Outbox:
         when there is no room and nothing of lower priority to give up.
         """
         with mapped():
-            seq = self._last_seq() + 1
+            seq = self.last_seq() + 1
             payload = encode(seq)
             self._insert(seq, priority, samples, payload)
             self._count("made", samples)
@@ -229,7 +229,7 @@ class Outbox:
         with mapped():
             low, high = (
                 self._db.execute("SELECT coalesce(min(seq), 1) - 1 FROM outbox").fetchone()[0],
-                self._last_seq(),
+                self.last_seq(),
             )
             while low < high:
                 middle = (low + high + 1) // 2
@@ -278,14 +278,16 @@ class Outbox:
         """Change how much may wait from the next put on; ``cause`` is what a gap will then say."""
         self._max_bytes, self._cause = max_bytes, cause
 
-    def rewrite(self, first: int, change: Callable[[bytes], bytes]) -> int:
-        """Change the messages from seq ``first`` on that were never handed out; return how many.
+    def rewrite(self, first: int, change: Callable[[bytes], bytes], put_later_ms: int) -> int:
+        """Change the data from seq ``first`` on that was never handed out; return how many messages.
 
         What was handed out may be committed at the other end already, and is left as it is.
         """
         with mapped():
+            self._db.execute("UPDATE outbox SET put_ms = put_ms + ? WHERE seq >= ?", (put_later_ms, first))
             rows = self._db.execute(
-                "SELECT seq, payload FROM outbox WHERE seq >= ? AND gap IS NULL", (first,)
+                "SELECT seq, payload FROM outbox WHERE seq >= ? AND priority < ?",
+                (first, int(Priority.ALARM)),
             ).fetchall()
             rows = [row for row in rows if row[0] not in self._out]
             for seq, payload in rows:
@@ -332,7 +334,7 @@ class Outbox:
         self._count(f"dropped:{gap.cause}", gap.samples)
         if self._gap_message is None:
             return
-        seq = self._last_seq() + 1
+        seq = self.last_seq() + 1
         row = self._db.execute(
             "SELECT seq, gap, length(payload) FROM outbox WHERE gap IS NOT NULL AND seq > ? ORDER BY seq DESC LIMIT 1",
             (self.opened_at,),
@@ -387,7 +389,8 @@ class Outbox:
         )
         return dict(rows.fetchall())
 
-    def _last_seq(self) -> int:
+    def last_seq(self) -> int:
+        """Return the seq that was given last, 0 before the first."""
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return 0 if row is None else int(row[0])
 

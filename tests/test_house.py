@@ -40,6 +40,7 @@ def test_every_local_link_leads_somewhere(path):
     "package",
     [
         "edge_agent.drivers",
+        "edge_agent.modems",
         "edge_agent.uplinks",
         "telemetry.codecs",
         "cloud_ingest.stores",

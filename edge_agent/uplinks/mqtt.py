@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from telemetry.clock import Clock
 
 MOST_BYTES = MAX_UPLOAD_BYTES
+LARGEST_BYTES = 1 << 30  # a broker that takes less will say so
 CODEC = "json"
 WINDOW = 64
 PATIENCE_S = 2.0

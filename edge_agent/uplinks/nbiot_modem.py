@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MOST_BYTES = (
     440  # an upload and its head fit into one datagram, whatever area and agent are called up to 40 letters
 )
+LARGEST_BYTES = 8 * 1024  # in several datagrams: an alarm in two languages, what was put for another way
 CODEC = "msgpack"
 WINDOW = 4
 PATIENCE_S = 20.0

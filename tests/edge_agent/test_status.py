@@ -13,7 +13,7 @@ from waiting import wait_until
 from edge_agent.config import load_config
 from edge_agent.local import answering, ask, default_socket
 from edge_agent.watchdog import interval_s, notify
-from telemetry.errors import Unavailable
+from telemetry.errors import Refused
 
 NOWHERE = """
 [[buses]]
@@ -107,7 +107,7 @@ async def test_a_socket_left_by_a_killed_agent_is_taken_over_and_one_in_use_is_n
     async with answering(path, {"ping": word}):
         assert await ask(path, "ping") == b'"hello"\n'
         assert await ask(path, "nonsense") == b"{}\n"
-        with pytest.raises(Unavailable, match="another agent"):
+        with pytest.raises(Refused, match="another agent"):
             async with answering(path, {}):
                 pass
     assert not path.exists()

@@ -165,7 +165,7 @@ class OutboxMachine(RuleBasedStateMachine):
         with self.box.transaction():
             seq = self.box.put(lambda _: b"x" * size, samples=samples, priority=priority)
         assert seq > self.given
-        self.given = max(self.given, self.box._last_seq())
+        self.given = max(self.given, self.box.last_seq())
         self.made += samples
 
     @rule(size=st.integers(1, 400))

@@ -1,0 +1,66 @@
+"""Where an agent keeps what it has read: on its disk, and in memory while the disk takes nothing.
+
+A disk that is full or read-only is no reason not to read: the agent says so, keeps what fits into memory, sends it as
+ever, and goes back to the disk when there is one again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import structlog
+
+from edge_agent.gather import GapMessage
+from telemetry.errors import Unavailable
+from telemetry.outbox import Outbox
+
+if TYPE_CHECKING:
+    from edge_agent.config import AgentConfig
+    from telemetry.clock import Clock
+    from telemetry.keeper import Keeper
+
+MEMORY_BYTES = 16 * 1024 * 1024
+_LOOK_S = 60.0
+log = structlog.get_logger()
+
+
+def open_outbox(config: AgentConfig, clock: Clock) -> tuple[Outbox, str]:
+    """Return the outbox, and why it is in memory, empty when it is on disk; a corrupt file is moved aside."""
+    gap_message = GapMessage(config.agent, config.uplink.module.CODEC)
+    try:
+        outbox = _on_disk(config, clock)
+    except Unavailable as error:
+        log.error("outbox_is_in_memory", problem=str(error), way_out="a power cut loses it: mend the disk")
+        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        most = min(config.outbox.max_bytes, MEMORY_BYTES)
+        return Outbox(memory, max_bytes=most, gap_message=gap_message, now_ms=clock.now_ms), str(error)
+    if aside := outbox.note("moved_aside"):
+        log.error("outbox_was_corrupt", moved_to=aside)
+    return outbox, ""
+
+
+async def disk_is_back(config: AgentConfig, keeper: Keeper, clock: Clock) -> None:
+    """Return when the outbox can be opened on disk and nothing in memory waits to be sent."""
+    while True:
+        await clock.sleep(_LOOK_S)
+        if keeper.size:
+            continue
+        try:
+            box = _on_disk(config, clock)
+            with box.transaction():
+                box.set_note("opened", str(clock.now_ms()))
+            box.close()
+        except Unavailable:
+            continue
+        log.info("disk_is_back", path=str(config.outbox.path))
+        return
+
+
+def _on_disk(config: AgentConfig, clock: Clock) -> Outbox:
+    return Outbox.open(
+        config.outbox.path,
+        max_bytes=config.outbox.max_bytes,
+        gap_message=GapMessage(config.agent, config.uplink.module.CODEC),
+        now_ms=clock.now_ms,
+    )
