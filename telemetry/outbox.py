@@ -96,8 +96,7 @@ class Outbox:
             self.boot = str(self._meta("boot"))
             self._bytes = self._measure()
             self._cause = "outbox_full"
-            # What was handed out may be on its way and is not changed any more; of what an earlier
-            # process put nobody knows.
+            # What was handed out is not changed any more; of what an earlier process put nobody knows.
             self._out: set[int] = set()
             self.opened_at = self.last_seq()
 
