@@ -35,9 +35,12 @@ _ALARM = {
     "alarm.hot": Column("|u1", 0),  # of the last three samples, which nearly reached the level
     "alarm.cool": REAL,  # s of little evidence
     "alarm.cool_n": Column("|u1", 0),
+    "alarm.held": REAL,  # s that it has stood for reasons that may become normal
     "alarm.raised": REAL,  # what earlier alarms have added to the level
 }
-_CLEAR, _COOL_N, _COOL_S = 2.0, 3, 1800.0
+CLEAR = 2.0
+"""An alarm ends when the evidence is less than that for a while: one in a hundred samples is always as odd."""
+_COOL_N, _COOL_S = 3, 1800.0
 _PENALTY, _PENALTY_MOST, _PENALTY_S = 0.25, 2.5, 14 * DAY
 _NEARLY = 1.0
 
@@ -131,7 +134,12 @@ class Bank:
             score = np.where(look.count >= WARM_UP, combined(found), 0)
             level = budget(look.period) + desk["alarm.raised"]
             verdict.score[part], verdict.level[part] = score, level
+            rests = found[self.names.index("stuck")] >= CLEAR if "stuck" in self.names else np.False_
+            look.settled = _settled(desk, look, rests)
             verdict.alarm[part] = _decide(desk, look, score, level)
+            if look.settled.any():
+                for detector in self.detectors.values():
+                    detector.settle(desk, look.settled)
             learn(desk, look)
         return verdict
 
@@ -160,6 +168,14 @@ def level_of(budget_per_day: float, series: float, detectors: int) -> Callable[[
     return level
 
 
+def _settled(desk: Desk, look: Look, rests: Any) -> NDArray[np.bool_]:
+    """Return where an alarm has stood for a day, not because of rest: that is the new normal, or alarms would never end."""
+    held = np.where(look.standing & ~rests, desk["alarm.held"] + look.share, 0)
+    settled: NDArray[np.bool_] = held > DAY
+    desk["alarm.held"] = np.where(settled, 0, held)
+    return settled
+
+
 def _decide(
     desk: Desk, look: Look, score: NDArray[np.float32], level: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
@@ -172,12 +188,13 @@ def _decide(
     hot = (desk["alarm.hot"] << 1 | nearly) & 7
     twice = nearly & ((hot == 7) | (hot == 5) | (hot == 3))
     begins = ~look.standing & ((score >= level) | twice)
-    quiet = score < _CLEAR
+    quiet = score < CLEAR
     cool = np.where(quiet, desk["alarm.cool"] + look.share, 0)
     cool_n = np.where(quiet, np.minimum(desk["alarm.cool_n"], 200) + 1, 0)
     ends = (
         look.standing & (cool_n >= _COOL_N) & (cool >= np.minimum(_COOL_S, 12 * np.nan_to_num(look.period)))
     )
+    ends |= look.settled
     raised = desk["alarm.raised"] * np.exp(-look.share / np.float32(_PENALTY_S))
     desk["alarm.raised"] = np.minimum(raised + _PENALTY * begins, _PENALTY_MOST)
     desk["alarm.hot"], desk["alarm.cool"], desk["alarm.cool_n"] = hot, cool, cool_n

@@ -52,6 +52,9 @@ class Evidence(Protocol):
     def score(self, desk: Desk, look: Look) -> NDArray[np.float32]:
         """Return −log10 p of what is seen, (n,), 0 for nothing; then learn from it, and from nothing later."""
 
+    def settle(self, desk: Desk, settled: NDArray[np.bool_]) -> None:
+        """Forget what an alarm was about, where it has stood for a day and is now taken for normal."""
+
     def tell(self, desk: Desk, look: Look, n: int, words: Words) -> Text:
         """Say in an operator's words what is odd about the nth sample, just scored."""
 

@@ -33,6 +33,8 @@ COLUMNS: Mapping[str, Column] = {
     "prev": REAL,
     "fast": REAL,  # level of the last hour, without season
     "slow": REAL,  # level of the last days, without season
+    "ref": REAL,  # level of the last month, without season
+    "dev_ref": REAL,
     "dev_fast": REAL,  # mean absolute distance from each, and between neighbours
     "dev_slow": REAL,
     "dev_step": REAL,
@@ -43,7 +45,7 @@ COLUMNS: Mapping[str, Column] = {
     "profile": Column("<f4", 0, 48),  # 24 hours, and what a day off adds to each
     "visits": Column("|u1", 0, 48),
 }
-_SLOW_S, _SPREAD_S, _GAP_PERIODS, _CALM = 2 * DAY, 7 * DAY, 8, 3
+_SLOW_S, _SPREAD_S, _REF_S, _GAP_PERIODS, _CALM = 2 * DAY, 7 * DAY, 30 * DAY, 8, 3
 _NORMAL = 1.2533  # of a normal distribution: standard deviation / mean absolute deviation
 
 
@@ -112,10 +114,14 @@ class Look:
     scale_fast: NDArray[np.float32]
     scale_slow: NDArray[np.float32]
     scale_step: NDArray[np.float32]
+    err_ref: NDArray[np.float32]
+    scale_ref: NDArray[np.float32]
     quantum: NDArray[np.float32]
     hour: NDArray[np.intp]
     off: NDArray[np.bool_]  # a day off
+    settled: NDArray[np.bool_] | np.bool_ = np.False_  # what an alarm stood for has become normal
     common: NDArray[np.float32] | None = None  # what the neighbours deviate by, in scales; NaN unknown
+    common_ref: NDArray[np.float32] | None = None  # the same from the level of the last month
     nearby: NDArray[np.float64] | None = None  # what the neighbours show, in the unit
 
     @property
@@ -160,6 +166,7 @@ def look_at(
     wide = np.sqrt(1 + np.where(gap, dt, 0) / np.float32(_SLOW_S))
     slow = np.where(first, v, desk["slow"])
     fast = np.where(first, v, desk["fast"])
+    ref = np.where(first, v, desk["ref"])
     return Look(
         x=x, time=time, v=v, dt=dt, share=share, count=count, age=age, period=period,
         calm=gap | (desk["calm"] > 0) | first, standing=standing, origin=origin,
@@ -169,6 +176,7 @@ def look_at(
         scale_fast=(_NORMAL * desk["dev_fast"] + floor) * young * wide,
         scale_slow=(_NORMAL * desk["dev_slow"] + floor) * young * wide * fresh_day,
         scale_step=(_NORMAL * desk["dev_step"] + floor) * young * np.sqrt(np.maximum(1, np.nan_to_num(dt / period, nan=1.0))),
+        err_ref=y - ref, scale_ref=(_NORMAL * desk["dev_ref"] + floor) * young,
         quantum=quantum, hour=hours.astype(np.intp), off=off,
     )  # fmt: skip
 
@@ -203,26 +211,30 @@ def learn(desk: Desk, look: Look) -> None:
     """Let samples that have been scored become part of what is usual."""
     first = look.count == 0
     clip = np.where(look.count < 20, 20, np.where(look.standing, 2, 4)).astype(np.float32)
-    a = weight(look.share, _SPREAD_S, look.count)
+    a, a_ref = weight(look.share, _SPREAD_S, look.count), weight(look.share, _REF_S, look.count)
     for name, err, scale in (
         ("dev_fast", look.err_fast, look.scale_fast),
         ("dev_slow", look.err_slow, look.scale_slow),
         ("dev_step", look.delta, look.scale_step),
+        ("dev_ref", look.err_ref, look.scale_ref),
     ):
         dev = desk[name]
-        step = a * (np.minimum(np.abs(err), clip * scale) - dev)
+        step = (a_ref if name == "dev_ref" else a) * (np.minimum(np.abs(err), clip * scale) - dev)
         desk[name] = np.where(first, 0, dev + step)
     bound = clip * look.scale_slow
     err = np.clip(look.err_slow, -bound, bound)
     slow = desk["slow"] + weight(look.share, _SLOW_S, look.count) * err
+    bound = clip * look.scale_ref
+    ref = desk["ref"] + a_ref * np.clip(look.err_ref, -bound, bound)
     quick = np.maximum(np.float32(HOUR / 2), 4 * np.nan_to_num(look.period))
     bound = 2 * clip * look.scale_fast
     fast = desk["fast"] + -np.expm1(-look.share / quick) * np.clip(look.err_fast, -bound, bound)
     y = look.v - look.season
     fast = np.where(first | (look.calm & (look.dt > _GAP_PERIODS * look.period)), y, fast)
     away = np.where(np.abs(look.z) > 4, desk["away"] + look.share, 0)
-    settled = away > DAY  # what has lasted for a day is the new normal
+    settled = look.settled | (away > DAY)  # what has lasted for a day is the new normal
     desk["slow"] = np.where(first | settled, np.where(first, 0, fast), slow)
+    desk["ref"] = np.where(look.settled, fast, np.where(first, 0, ref))
     desk["fast"], desk["away"] = fast, np.where(settled, 0, away)
     _learn_season(desk, look, np.where(look.standing, 0, err))
     _learn_pace(desk, look)

@@ -45,6 +45,9 @@ class Detector:
             far = far - shared
         return tails.surprise(desk, "band", far, look)
 
+    def settle(self, desk: Desk, settled: NDArray[np.bool_]) -> None:
+        """Keep what is remembered: it follows by itself."""
+
     def tell(self, desk: Desk, look: Look, n: int, words: Words) -> Text:  # noqa: ARG002 - of the seam
         """Give the value and the usual span."""
         reach = float(2.5 * look.scale_slow[n])

@@ -38,6 +38,9 @@ class Detector:
         size = np.abs(look.delta) / look.scale_step
         return tails.surprise(desk, "step", np.where(look.calm, np.nan, size).astype(np.float32), look)
 
+    def settle(self, desk: Desk, settled: NDArray[np.bool_]) -> None:
+        """Keep what is remembered: it follows by itself."""
+
     def tell(self, desk: Desk, look: Look, n: int, words: Words) -> Text:  # noqa: ARG002 - of the seam
         """Give the step and the usual one."""
         before = words.number(float(look.x[n] - look.delta[n]))

@@ -65,6 +65,9 @@ class Detector:
         desk["stuck.run"], desk["stuck.samples"] = now, many
         return told
 
+    def settle(self, desk: Desk, settled: NDArray[np.bool_]) -> None:
+        """Keep what is remembered: it follows by itself."""
+
     def tell(self, desk: Desk, look: Look, n: int, words: Words) -> Text:
         """Say for how long it has rested, and what is usual."""
         value = words.number(float(look.x[n]))
