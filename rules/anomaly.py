@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from rules.alarms import Moment, Teller
-from rules.bank import Bank, level_of
+from rules.bank import Bank, Sample, level_of
 from rules.batch import in_rounds
-from rules.conditions import Seen
 from rules.evidence import Words
+from rules.neighbours import Groups
 from telemetry.severity import Severity
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rules.batch import Batch
     from rules.pack import Rule
     from rules.state import ClassState, RuleState
+    from rules.topology import Topology
     from rules.world import World
     from telemetry.transitions import Transition
 
@@ -40,9 +41,13 @@ class Oddity:
         metric = device_class.metrics[rule.metric]
         self._column = list(device_class.metrics).index(rule.metric)
         self._severity, self._budget = Severity.parse(rule.anomaly.severity), rule.anomaly.budget_per_day
-        self._bank = Bank(rule.anomaly.detectors, calendar)
-        self._basis = f"{rule.metric} {self._bank.basis}"
-        self._words = Words(metric.label, metric.unit)
+        together = rule.anomaly.metrics
+        self._row = [list(device_class.metrics).index(name) for name in together]
+        self._bank = Bank(rule.anomaly.detectors or (("hotelling",) if together else ()), calendar)
+        self._basis = " ".join((rule.metric, *together, self._bank.basis))
+        others = tuple(Words(device_class.metrics[m].label, device_class.metrics[m].unit) for m in together)
+        self._words = Words(metric.label, metric.unit, others)
+        self._groups: tuple[Topology, dict[str, int], Groups] | None = None
         self._teller = Teller(rule, device_class.name, rule.metric, metric.unit, None, shadow)
         self.key = self._teller.key
 
@@ -51,11 +56,12 @@ class Oddity:
         """Class and metric of what it asks of other devices: nothing."""
         return ()
 
-    def evaluate(self, part: ClassState, batch: Batch, world: World, now_ms: int) -> list[Transition]:  # noqa: ARG002 - as a judge
+    def evaluate(self, part: ClassState, batch: Batch, world: World, now_ms: int) -> list[Transition]:
         """Judge all rows of a frame, round by round."""
         memory = part.rule(self.key, self._basis, self._bank.columns)
         column = batch.column(self._column)
         budget = level_of(self._budget, len(part.devices), len(self._bank.names))
+        groups = self._neighbours(part, world)
         found: list[Transition] = []
         rows = batch.order[column.known[batch.order]]
         for part_rows in in_rounds(rows, batch.frame.index[rows]):
@@ -65,14 +71,27 @@ class Oddity:
             fresh = fresh[np.argsort(batch.places[fresh], kind="stable")]
             places, times = batch.places[fresh], batch.times[fresh]
             before, standing = memory.take("judged", places), memory.take("level", places)
-            seen = Seen(places, column.values[fresh], times, before, standing)
+            row = [batch.column(place).values[fresh] for place in self._row]
+            seen = Sample(
+                places, column.values[fresh], times, before, standing, np.column_stack(row) if row else None
+            )
             memory.put("judged", places, times)
-            verdict = self._bank.sweep(memory, seen, budget)
+            verdict = self._bank.sweep(memory, seen, budget, groups)
             found += self._tell(memory, seen, batch.namer(fresh), verdict, now_ms)
         return found
 
+    def _neighbours(self, part: ClassState, world: World) -> Groups | None:
+        """Return who is whose neighbour: the devices of an area."""
+        if "peers" not in self._bank.names:
+            return None
+        kept = self._groups
+        if kept is None or kept[0] is not world.topology or kept[1] is not part.devices:
+            groups = Groups(world.topology.numbers("area", part.devices))
+            kept = self._groups = (world.topology, part.devices, groups)
+        return kept[2]
+
     def _tell(
-        self, memory: RuleState, seen: Seen, names: Callable[[int], str], verdict: Verdict, now_ms: int
+        self, memory: RuleState, seen: Sample, names: Callable[[int], str], verdict: Verdict, now_ms: int
     ) -> list[Transition]:
         found = []
         for n in np.flatnonzero(verdict.alarm != (seen.standing > 0)).tolist():

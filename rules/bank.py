@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from rules.calendar import is_holiday
 from rules.series import COLUMNS, DAY, REAL, Desk, Look, desks, learn, look_at
-from rules.state import Column
+from rules.state import NEVER, Column
 from telemetry import plugins
 from telemetry.text import Text
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rules.evidence import Evidence, Words
+    from rules.neighbours import Groups
     from rules.state import RuleState
 
 BLOCK = 16_384
@@ -47,30 +49,27 @@ _NEARLY = 1.0
 
 @dataclass(frozen=True)
 class Calendar:
-    """Local civil time: when days begin, and which are days off."""
+    """Local civil time: when days begin, and which days (since 1970-01-01) are days off; China's by default."""
 
     utc_offset_s: int = 8 * 3600
-    holidays: frozenset[int] = frozenset()  # days since 1970-01-01
-    workdays: frozenset[int] = frozenset()  # weekend days on which people work
+    is_off: Callable[[NDArray[np.int64]], NDArray[np.bool_]] = is_holiday
 
-    def is_off(self, days: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which days (since 1970-01-01, local) are days off."""
-        off = (days + 3) % 7 >= 5  # 1970-01-01 was a Thursday
-        if self.holidays:
-            off |= np.isin(days, list(self.holidays))
-        if self.workdays:
-            off &= ~np.isin(days, list(self.workdays))
-        return off
+
+def weekends(days: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which days (since 1970-01-01) are Saturdays and Sundays."""
+    off: NDArray[np.bool_] = (days + 3) % 7 >= 5  # 1970-01-01 was a Thursday
+    return off
 
 
 class Sample(NamedTuple):
-    """One known sample of each of n series, none twice; the fields are those of :class:`rules.conditions.Seen`."""
+    """One known sample of each of n series, none twice; UTC ms and the metric's unit."""
 
     places: NDArray[np.intp]
     values: NDArray[np.float64]
     times: NDArray[np.int64]
     before: NDArray[np.int64]
     standing: NDArray[np.int8]
+    rows: NDArray[np.float64] | None = None  # (n, d): of a rule that names several metrics
 
 
 class Verdict:
@@ -99,10 +98,11 @@ class Bank:
     """Detectors that share one idea of what is usual."""
 
     def __init__(self, names: Sequence[str] = (), calendar: Calendar | None = None) -> None:
-        self.names = tuple(names) or plugins.names(FOLDER)
-        self.detectors: dict[str, Evidence] = {
-            name: plugins.load(FOLDER, name).Detector() for name in self.names
+        found: dict[str, Evidence] = {
+            name: plugins.load(FOLDER, name).Detector() for name in names or plugins.names(FOLDER)
         }
+        self.detectors = {name: d for name, d in found.items() if names or not d.about.wide}
+        self.names = tuple(self.detectors)
         self._calendar = calendar or Calendar()
         own = {key: c for d in self.detectors.values() for key, c in d.columns.items()}
         self.columns: Mapping[str, Column] = {**COLUMNS, **_ALARM, **own}
@@ -113,8 +113,17 @@ class Bank:
         """What a series costs, beside the nine bytes that every rule remembers."""
         return sum(np.dtype(c.kind).itemsize * c.width for c in self.columns.values())
 
-    def sweep(self, memory: RuleState, seen: Any, budget: Callable[[NDArray[Any]], Any]) -> Verdict:
-        """Score samples (a :class:`Sample`), then learn from them; ``budget`` turns periods (s) into levels."""
+    def sweep(
+        self,
+        memory: RuleState,
+        seen: Sample,
+        budget: Callable[[NDArray[Any]], Any],
+        groups: Groups | None = None,
+    ) -> Verdict:
+        """Score samples, then learn from them; ``budget`` turns periods (s) into levels.
+
+        ``groups`` tells for each place of the memory who its neighbours are.  The times of the samples are in ``judged`` already.
+        """
         verdict = Verdict(len(seen.places), self.names)
         start = 0
         for desk in desks(memory, self.columns, seen.places, BLOCK):
@@ -124,8 +133,11 @@ class Bank:
                 desk, seen.values[part], seen.times[part], seen.before[part], seen.standing[part] > 0,
                 self._calendar.is_off, self._calendar.utc_offset_s,
             )  # fmt: skip
+            look.row = None if seen.rows is None else seen.rows[part]
             verdict.parts.append((start, desk, look))
             start = end
+        if groups is not None and not groups.is_lonely and "peers" in self.names:
+            _compare(memory, verdict, groups)
         for start, desk, look in verdict.parts:
             part = slice(start, start + len(look.v))
             found = verdict.evidence[:, part]
@@ -142,6 +154,20 @@ class Bank:
                     detector.settle(desk, look.settled)
             learn(desk, look)
         return verdict
+
+
+def _compare(memory: RuleState, verdict: Verdict, groups: Groups) -> None:
+    """Tell each look what the neighbours show, those of this very sweep among them."""
+    for _, desk, look in verdict.parts:
+        desk["peers.z"] = np.clip(look.z, -1e6, 1e6)
+        desk["peers.ref"] = np.clip(look.err_ref / look.scale_ref, -1e6, 1e6)
+        desk["peers.x"] = look.x
+    judged, period = memory.columns["judged"], memory.columns["period"]
+    newest = max(int(look.time.max()) for _, _, look in verdict.parts)
+    lately = (judged != NEVER) & (newest - judged <= 3000 * np.nan_to_num(period, nan=0.0) + 1000)
+    found = [groups.medians(memory.columns[name], lately) for name in ("peers.z", "peers.ref", "peers.x")]
+    for _, desk, look in verdict.parts:
+        look.common, look.common_ref, look.nearby = (column[desk.at] for column in found)
 
 
 def combined(evidence: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rules.pack import PackTest, Rule
 
 _COLOURS = tuple(severity.name.lower() for severity in Severity)
+_TOGETHER = 8
+"""Metrics that one rule may judge together."""
 _CHOICES = "above, at_least, below, at_most, equals, when, stuck, no_data, anomaly"
 _MOST_SAMPLES = 60
 
@@ -167,7 +169,7 @@ def _check_metric(path: Path, at: str, rule: Rule, device_class: DeviceClass) ->
         problem = f"'{metric.name}' is a {metric.kind.value} and may rest for ever"
         raise ConfigError(path, f"{at}.stuck", problem, hint="only a gauge can be stuck")
     if rule.anomaly is not None:
-        _check_anomaly(path, at, rule, metric)
+        _check_anomaly(path, at, rule, device_class)
     if rule.limits:
         _check_limits(path, at, rule, metric)
 
@@ -187,16 +189,33 @@ def _check_without_limits(path: Path, at: str, rule: Rule) -> None:
         raise ConfigError(path, f"{at}.category", problem, hint="write 'fault'")
 
 
-def _check_anomaly(path: Path, at: str, rule: Rule, metric: Metric) -> None:
+def _check_anomaly(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:
     anomaly = rule.anomaly
     assert anomaly is not None
-    if metric.kind is not Kind.GAUGE:
-        problem = f"'{metric.name}' is a {metric.kind.value}, which no detector can learn"
-        raise ConfigError(path, f"{at}.anomaly", problem, hint="only a gauge has a usual band")
+    for index, name in enumerate((rule.metric, *anomaly.metrics)):
+        where = f"{at}.anomaly.metrics[{index - 1}]" if index else f"{at}.anomaly"
+        if name not in device_class.metrics:
+            hint = did_you_mean(name, device_class.metrics)
+            raise ConfigError(path, where, f"class '{device_class.name}' has no metric '{name}'", hint=hint)
+        if (kind := device_class.metrics[name].kind) is not Kind.GAUGE:
+            problem = f"'{name}' is a {kind.value}, which no detector can learn"
+            raise ConfigError(path, where, problem, hint="only a gauge has a usual band")
+    if anomaly.metrics and (
+        rule.metric not in anomaly.metrics or not 2 <= len(set(anomaly.metrics)) <= _TOGETHER
+    ):
+        problem = f"names {len(set(anomaly.metrics))}"
+        hint = f"name two to {_TOGETHER}, '{rule.metric}' among them"
+        raise ConfigError(path, f"{at}.anomaly.metrics", problem, hint=hint)
+    known = plugins.names("rules.detectors")
     for index, name in enumerate(anomaly.detectors):
-        if name not in (known := plugins.names("rules.detectors")):
-            where = f"{at}.anomaly.detectors[{index}]"
+        where = f"{at}.anomaly.detectors[{index}]"
+        if name not in known:
             raise ConfigError(path, where, f"no detector '{name}'", hint=did_you_mean(name, known))
+        wide = plugins.load("rules.detectors", name).Detector.about.wide
+        if wide != bool(anomaly.metrics):
+            problem = f"'{name}' judges {'several metrics together' if wide else 'one metric alone'}"
+            hint = "name them in 'metrics'" if wide else "remove 'metrics'"
+            raise ConfigError(path, where, problem, hint=hint)
     if Severity.parse(anomaly.severity) > Severity.YELLOW:
         problem = f"{anomaly.severity}, but nobody has set a limit that was passed"
         raise ConfigError(path, f"{at}.anomaly.severity", problem, hint="write blue or yellow")

@@ -28,6 +28,8 @@ class About:
     score: Text
     """What its number means beside −log10 p."""
     paper: str
+    wide: bool = False
+    """It looks at several metrics of a device together, so that a rule must name them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Words:
 
     label: Text
     unit: str = ""
+    others: tuple[Words, ...] = ()
+    """Of each metric, where several are judged together."""
 
     def number(self, value: float) -> str:
         """Return a number with the figures that matter and the unit."""

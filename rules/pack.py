@@ -90,11 +90,13 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Anomaly(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the metric has taught its detectors to expect no longer holds.
 
-    ``detectors`` names some of ``rules/detectors``, all that fit where it is empty.  ``budget_per_day`` is how
+    ``detectors`` names some of ``rules/detectors``, all that fit where it is empty;
+    ``metrics`` the metrics, the rule's own among them, that are judged together.  ``budget_per_day`` is how
     many alarms a day the rule may raise for all devices of the class together: the one knob of sensitivity.
     """
 
     detectors: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     severity: Colour = "blue"
     budget_per_day: Span = 1.0
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rules.bank import Bank, Calendar, Sample, level_of
+from rules.bank import Bank, Calendar, Sample, level_of, weekends
 from rules.evidence import Words
 from rules.state import RuleState
 from telemetry.text import Text
@@ -49,7 +49,7 @@ class Scorer:
     ) -> None:
         self._names = tuple(names)
         self._words = [Words(Text(name, name)) for name in names]
-        self._bank = Bank(detectors, calendar or Calendar(0))
+        self._bank = Bank(detectors, calendar or Calendar(0, weekends))
         self._memory = RuleState.new(self._bank.basis, self._bank.columns, len(self._names))
         self._level = level_of(budget_per_day, 1, len(self._bank.names))
         self._standing = np.zeros(len(self._names), np.int8)

@@ -120,6 +120,7 @@ class Look:
     hour: NDArray[np.intp]
     off: NDArray[np.bool_]  # a day off
     settled: NDArray[np.bool_] | np.bool_ = np.False_  # what an alarm stood for has become normal
+    row: NDArray[np.float64] | None = None  # (n, d): all metrics of a rule that names several, NaN unknown
     common: NDArray[np.float32] | None = None  # what the neighbours deviate by, in scales; NaN unknown
     common_ref: NDArray[np.float32] | None = None  # the same from the level of the last month
     nearby: NDArray[np.float64] | None = None  # what the neighbours show, in the unit

@@ -27,7 +27,7 @@ NOTHING = -float(np.log10(OVER))
 """The surprise of a statistic that has just reached it: 1.7."""
 MOST = 12.0
 """No tail is known well enough to say more than one in 10¹²."""
-_PRIOR, _MEMORY, _FAST_S = 10, 200, 18_000.0
+_PRIOR, _MEMORY, _FAST_S = 10, 200, 600_000.0
 
 
 def columns(key: str, start: float, excess: float) -> Mapping[str, Column]:
@@ -58,7 +58,7 @@ def surprise(desk: Desk, key: str, statistic: NDArray[np.float32], look: Look) -
         heavy = np.log1p(shape * excess / scale) / np.maximum(shape, 1e-6)
         told[over] = np.minimum(NOTHING + np.where(shape < 1e-4, excess / scale, heavy) / np.log(10), MOST)
         learns = ~look.standing[over]
-        bounded = np.minimum(excess, 5 * m)
+        bounded = np.minimum(excess, 8 * m)
         w = np.where(learns, np.maximum(1 / (k + _PRIOR), 1 / _MEMORY), 0)
         for name, held, news in ((f"{key}.m", m, bounded), (f"{key}.q", q, bounded**2)):
             column = desk[name]
@@ -67,7 +67,7 @@ def surprise(desk: Desk, key: str, statistic: NDArray[np.float32], look: Look) -
         hits = hits.copy()
         hits[over] = k + learns
         desk[f"{key}.k"] = hits
-    pace = np.maximum(np.clip(look.share / np.float32(_FAST_S), 0.002, 0.2), 0.3 / (1 + hits))
+    pace = np.maximum(np.clip(look.share / np.float32(_FAST_S), 0.0002, 0.01), 0.3 / (1 + hits))
     pace = np.where(known & ~look.standing, pace, 0)
     desk[f"{key}.u"] = u * np.exp(pace * ((s > u) - np.float32(OVER)))
     return told

@@ -41,7 +41,7 @@ class Detector:
         z = look.z
         far = np.abs(z)
         if look.common is not None:
-            shared = np.clip(np.nan_to_num(look.common) * np.sign(z), 0, far)
+            shared = np.clip(1.2 * np.nan_to_num(look.common) * np.sign(z), 0, far)
             far = far - shared
         return tails.surprise(desk, "band", far, look)
 

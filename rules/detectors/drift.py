@@ -6,13 +6,13 @@ distance a day is forgiven. Where neighbours move along, only what exceeds their
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from rules import tails
 from rules.evidence import About, span
-from rules.series import DAY, REAL
+from rules.series import DAY, REAL, weight
 from telemetry.text import Text
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from rules.evidence import Words
     from rules.series import Desk, Look
 
-_FORGIVEN, _WARM_S, _MOST, _LEVEL_S = 1.0, 7 * DAY, 30.0, 6 * 3600.0
+_FORGIVEN, _WARM_S, _MOST, _LEVEL_S = 0.75, 7 * DAY, 40.0, 6 * 3600.0
+_SPREAD_S = 30 * DAY
+_PER_UNIT = 0.43
+"""−log10 p per unit of the sum: P(S > h) = exp(−2kh/σ²) (Siegmund 1985), with σ² = 2k where distances last for a day or two."""
 
 
 class Detector:
@@ -33,7 +36,7 @@ class Detector:
         Text("同侧偏离的累积：倍数×天", "usual distances × days, summed while on one side"),
         "Page 1954; Hinkley 1971",
     )
-    columns = {"drift.level": REAL, "drift.up": REAL, "drift.down": REAL, **tails.columns("drift", 2.0, 0.7)}
+    columns: ClassVar = {"drift.dev": REAL, "drift.level": REAL, "drift.up": REAL, "drift.down": REAL}
 
     def score(self, desk: Desk, look: Look) -> NDArray[np.float32]:
         """Return the surprise of having been away for so long."""
@@ -41,6 +44,11 @@ class Detector:
         if look.common_ref is not None:
             shared = np.nan_to_num(look.common_ref)
             z = z - np.sign(z) * np.clip(shared * np.sign(z), 0, np.abs(z))
+        dev = desk["drift.dev"]
+        w = np.where(look.standing, 0, weight(look.share, _SPREAD_S, look.count))
+        bounded = np.minimum(np.abs(z), np.where(look.count < 20, 10, 3 * dev + 0.1))
+        desk["drift.dev"] = dev + w * (bounded - dev)
+        z = np.clip(z / (np.float32(1.2533) * dev + np.float32(0.15)), -6, 6)
         level = desk["drift.level"]
         level = level + -np.expm1(-look.share / np.float32(_LEVEL_S)) * (z - level)
         days = look.share / np.float32(DAY)
@@ -49,7 +57,9 @@ class Detector:
         ready = look.age > _WARM_S
         desk["drift.level"] = level
         desk["drift.up"], desk["drift.down"] = np.where(ready, up, 0), np.where(ready, down, 0)
-        return tails.surprise(desk, "drift", np.where(ready, np.maximum(up, down), np.nan), look)
+        most = np.maximum(desk["drift.up"], desk["drift.down"])
+        told: NDArray[np.float32] = np.minimum(np.float32(_PER_UNIT) * most, tails.MOST).astype(np.float32)
+        return told
 
     def settle(self, desk: Desk, settled: NDArray[np.bool_]) -> None:
         """Begin anew from the level that has become normal."""

@@ -7,7 +7,7 @@ Jones et al., Water Research 2022, on its use for sensors in rivers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Detector:
         ),
         "Page 1954; Jones et al. 2022",
     )
-    columns = {"variance.now": REAL, **tails.columns("variance", 4.0, 1.0)}
+    columns: ClassVar = {"variance.now": REAL, **tails.columns("variance", 4.0, 1.0)}
 
     def score(self, desk: Desk, look: Look) -> NDArray[np.float32]:
         """Return the surprise of such unrest, or such calm."""
