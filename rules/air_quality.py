@@ -72,12 +72,16 @@ def iaqi(
     """
     file = _file()
     found = np.full(len(values), np.nan)
-    begins = np.array([table.since_ms for table in file.tables])
-    in_force = np.maximum(np.searchsorted(begins, times, side="right") - 1, 0)
-    for n in np.unique(in_force):
-        points = getattr(file.tables[n], averaging)[pollutant]
-        mine = in_force == n
+    ends = [*(table.since_ms for table in file.tables[1:]), np.iinfo(np.int64).max]
+    first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+    begins = np.iinfo(np.int64).min
+    for table, end in zip(file.tables, ends, strict=True):
+        points = getattr(table, averaging)[pollutant]
+        if begins <= first and last < end:  # all of them by one table, as nearly always
+            return _index(points, file.index, values)
+        mine = (times >= begins) & (times < end)
         found[mine] = _index(points, file.index, values[mine])
+        begins = end
     return found
 
 

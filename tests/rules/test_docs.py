@@ -46,3 +46,10 @@ def test_the_examples_of_the_language_can_be_meant(tmp_path):
         encoding="utf-8",
     )
     assert [len(r.overrides) for r in load_pack(path).rules] == [2, 0]
+
+
+def test_the_example_of_a_count_can_be_meant(tmp_path):
+    example = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[3]
+    path = tmp_path / "smoke_detector.yaml"
+    path.write_text(f"rules:\n{example}", encoding="utf-8")
+    assert [rule.id for rule in load_pack(path).rules] == ["smoke_detector.confirmed"]

@@ -37,3 +37,29 @@ def prove(packs: Packs = None) -> None:
     from yemai import rulebook  # noqa: PLC0415 - see above
 
     raise typer.Exit(rulebook.test(packs or []))
+
+
+@app.command(
+    help=say(
+        "用历史数据检验规则：会告警多少次、多久。",
+        "Run a pack over history: how often, how long it would have alarmed.",
+    )
+)
+def backtest(
+    pack: Annotated[str, typer.Argument(help=say("规则文件，或类别名", "a pack, or the class of a shipped one"))],
+    begin: Annotated[str, typer.Option("--from", help=say("开始日期 (北京时间)", "first day (Beijing time)"))],
+    end: Annotated[str, typer.Option("--to", help=say("结束日期 (不含)", "the day after the last"))],
+    config: Annotated[Path | None, typer.Option(help=say("接入配置 (TOML)：直接读存储", "ingest.toml: read its store"))] = None,
+    api: Annotated[str, typer.Option(help=say("数据接口地址", "address of the data API, while ingest runs"))] = "",
+    token_file: Annotated[Path | None, typer.Option(help=say("接口令牌文件", "file with the API's token"))] = None,
+    device: Annotated[list[str] | None, typer.Option(help=say("只看这些设备", "these devices alone"))] = None,
+    limit: Annotated[list[float] | None, typer.Option(help=say("试算的阈值", "limits to try"))] = None,
+    plot: Annotated[Path | None, typer.Option(help=say("图形文件 (SVG)", "write a picture (SVG)"))] = None,
+    json: Annotated[bool, typer.Option("--json", help=say("结果为一个 JSON 对象", "print one JSON object"))] = False,
+) -> None:  # fmt: skip
+    """Print what a pack would have said of the past."""
+    from yemai import backtesting  # noqa: PLC0415 - see above
+
+    token = token_file.read_text(encoding="utf-8").strip() if token_file else ""
+    asked = backtesting.Asked(pack, begin, end, config, api, token, device or [], limit or [], plot, json)
+    raise typer.Exit(backtesting.run(asked))
