@@ -68,7 +68,12 @@ def test_a_pack_that_fails_its_own_test_is_told_with_both_sides(pack):
 
 
 def test_what_is_allowed_and_yet_not_meant_is_found(pack):
-    again = PACK.split("tests:", maxsplit=1)[0].replace("rules:", "").replace(".rude", ".ruder").replace("60", "62")
+    again = (
+        PACK.split("tests:", maxsplit=1)[0]
+        .replace("rules:", "")
+        .replace(".rude", ".ruder")
+        .replace("60", "62")
+    )
     pack.write_text(PACK.replace("tests:", again.lstrip("\n") + "tests:"), encoding="utf-8")
     told = yemai("check", pack)
     assert told.exit_code == 1
