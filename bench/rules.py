@@ -175,7 +175,7 @@ def _backtest(packs: list[RulePack]) -> Figure:
     rate = span.values / (time.perf_counter() - began)
     if not report.episodes:
         raise RuntimeError("a backtest without an episode judges nothing")
-    return Figure("backtest_values_per_s", round(rate), f"values/s over {span.values} values", 1, 0.0)
+    return Figure("backtest_values_per_s", round(rate), "values/s", 1, 0.0, size=f"{span.values} values")
 
 
 def _day(device_class: DeviceClass, day: int) -> Frame:
@@ -203,7 +203,7 @@ def _calm(metric: Metric, device_class: str) -> float:
     return _CALM.get((device_class, metric.name), _CALM.get(metric.name, 0.5 * (metric.low + metric.high)))
 
 
-def _ms(name: str, took: list[float], **beside: float) -> Figure:
+def _ms(name: str, took: list[float], **beside: Any) -> Figure:
     middle = statistics.median(took)
     return Figure(
         name, round(middle, 2), "ms", len(took), round((max(took) - min(took)) / middle, 3), **beside

@@ -74,5 +74,11 @@ class Packs:
 
 
 def topology_of(registry: Registry, area: str) -> Topology:
-    """Return what hangs on what."""
-    return Topology({d.id: Spot(d.agent, "", d.site, area, d.period_s) for d in registry.devices.values()})
+    """Return what hangs on what; a site without a district of its own lies in ``area``."""
+    district = {site.id: site.district or area for site in registry.sites.values()}
+    return Topology(
+        {
+            d.id: Spot(d.agent, "", d.site, district.get(d.site, area), d.period_s, d.bus)
+            for d in registry.devices.values()
+        }
+    )

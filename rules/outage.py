@@ -41,7 +41,7 @@ _LEVELS: Mapping[str, tuple[Severity, str, str]] = {
     "feeder": (Severity.ORANGE, "馈线", "feeder"),
     "site": (Severity.ORANGE, "站点", "site"),
     "agent": (Severity.YELLOW, "网关", "agent"),
-    "bus": (Severity.YELLOW, "总线", "bus of agent"),
+    "bus": (Severity.YELLOW, "总线", "bus"),
 }
 _SLACK_MS = 30_000
 """Between what devices of one outage said last, beside their reporting period: messages take their way."""
@@ -90,8 +90,8 @@ class _View:
             parts.append(np.stack([heard, np.maximum(heard, told), link, due])[:, some])
         heard, last, link, due = np.concatenate(parts, axis=1)
         devices = [row.name for row in rows]
-        groups = {level: topology.numbers(level, devices) for level in _LEVELS if level != "bus"}
-        groups["bus"] = np.where(link == 1, groups["agent"], -1)
+        groups = {level: topology.numbers(level, devices) for level in _LEVELS}
+        groups["bus"] = np.where(link == 1, groups["bus"], -1)
         return cls(rows, heard, last, link == 1, due.astype(bool), topology.periods_ms(devices), groups)
 
     def dark(self, level: str, now_ms: int) -> NDArray[np.bool_]:
@@ -271,10 +271,10 @@ class _Work:
 
     def _name(self, level: str, n: int) -> str:
         group = int(self._view.groups[level][n])
-        return "" if group < 0 else self._topology.names("agent" if level == "bus" else level)[group]
+        return "" if group < 0 else self._topology.names(level)[group]
 
     def _number(self, level: str, name: str) -> int:
-        names = self._topology.names("agent" if level == "bus" else level)
+        names = self._topology.names(level)
         return names.index(name) if name in names else -2
 
     # -- the state -------------------------------------------------------------------------------------

@@ -14,16 +14,27 @@ if TYPE_CHECKING:
 
 
 class Spot(NamedTuple):
-    """Where a device hangs; an empty name is not known.  ``period_s`` is how often it reports, 0 for unknown."""
+    """Where a device hangs; an empty name is not known.
+
+    ``period_s`` is how often it reports, 0 for unknown; ``bus`` is the agent's own name for it.
+    """
 
     agent: str = ""
     feeder: str = ""
     site: str = ""
     area: str = ""
     period_s: float = 0.0
+    bus: str = ""
+
+    def name(self, level: str) -> str:
+        """Return what it hangs on; where its bus is not known, its agent's all are one."""
+        if level == "bus":
+            return f"{self.agent}/{self.bus}" if self.bus else self.agent
+        return str(getattr(self, level))
 
 
 _NOWHERE = Spot()
+_LEVELS = ("bus", "agent", "feeder", "site", "area")
 
 
 class Topology:
@@ -42,19 +53,19 @@ class Topology:
     @cached_property
     def _numbers(self) -> dict[str, dict[str, int]]:
         numbers: dict[str, dict[str, int]] = {}
-        for level in Spot._fields[:-1]:
-            names = dict.fromkeys(getattr(spot, level) for spot in self._spots.values())
+        for level in _LEVELS:
+            names = dict.fromkeys(spot.name(level) for spot in self._spots.values())
             numbers[level] = {name: n for n, name in enumerate(name for name in names if name)}
         return numbers
 
     def names(self, level: str) -> list[str]:
-        """Return the names of a level (``agent``, ``feeder``, ``site`` or ``area``), each at its number's place."""
+        """Return the names of a level (``bus``, ``agent``, ``feeder``, ``site``, ``area``), each at its number's place."""
         return list(self._numbers[level])
 
     def numbers(self, level: str, devices: Iterable[str]) -> NDArray[np.intp]:
-        """Return the number of each device's agent, feeder, site or area; -1 where it is not known."""
-        known, place = self._numbers[level], Spot._fields.index(level)
-        return np.fromiter((known.get(str(self.spot(d)[place]), -1) for d in devices), np.intp)
+        """Return the number of what each device hangs on at a level; -1 where it is not known."""
+        known = self._numbers[level]
+        return np.fromiter((known.get(self.spot(d).name(level), -1) for d in devices), np.intp)
 
     def periods_ms(self, devices: Iterable[str]) -> NDArray[np.int64]:
         """Return how often each device reports, 0 where it is not known."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import html
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -13,10 +15,11 @@ from rich.table import Table
 
 from cloud_ingest.config import load_config
 from cloud_ingest.judging import topology_of
-from cloud_ingest.registry import load_registry
+from cloud_ingest.registry.keeper import Keeper
 from device_profiles.vocabulary import load_classes
 from rules.backtest import backtest
 from rules.topology import Spot, Topology
+from telemetry.clock import SystemClock
 from telemetry.errors import ConfigError, Refused
 from yemai.history import FromApi, FromStore, days, frames
 from yemai.rulebook import find_pack
@@ -85,7 +88,12 @@ def _source(asked: Asked, device_class: str) -> tuple[Source, list[str], Topolog
     if asked.config is None:
         raise Refused(say("须给出 --config 或 --api", "give --config (of ingest) or --api"))
     config = load_config(asked.config)
-    registry = load_registry(config.registry.devices, config.registry.sites)
+    keeper = Keeper(config.registry, config.producer, SystemClock())
+    with contextlib.redirect_stdout(sys.stderr):  # what it logs is no part of the result
+        try:
+            registry = keeper.open()
+        finally:
+            keeper.close()
     known = [d.id for d in registry.devices.values() if d.device_class == device_class]
     store = config.store.module.Store(config.store.config, load_classes(), lambda _: {})
     return FromStore(store), _chosen(asked, known, device_class), topology_of(registry, config.area)

@@ -216,3 +216,15 @@ def test_without_a_topology_every_device_is_its_own_page():
     district.dark = {"s0-a1"}
     district.go(600)
     assert len(district.pages()) == 10
+
+
+def test_a_bus_is_told_by_its_name_where_the_registry_knows_it():
+    district = District(sites=2)
+    spots = {
+        d: s._replace(bus="rs485-1" if d[-1] in "01234" else "rs485-2") for d, s in district.spots.items()
+    }
+    district.engine.topology = Topology(spots)
+    district.go(60)
+    district.unlinked = {f"s1-a2-d{d}" for d in range(5)}
+    district.go(600)
+    assert district.pages() == [("began", "outage.bus", "bus:s1-a2/rs485-1")]
