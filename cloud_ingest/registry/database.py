@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from telemetry.config import Secret
 
 _WAIT_S = 10
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 _SITE = ("id", "street", "lon", "lat", "department", "district")
 _DEVICE = (
     "id", "profile", "site", "agent", "lon", "lat", "owner", "serial_number", "installed_on", "installed_by",
@@ -65,7 +65,7 @@ class Database:
     def open(self) -> None:
         """Bring its schema up to date; raise :class:`ConfigError` when it is newer than this program."""
         config = Config(attributes={"path_separator": "os"})
-        config.set_main_option("script_location", str(_MIGRATIONS))
+        config.set_main_option("script_location", str(MIGRATIONS))
         if self._url.get_backend_name() == "sqlite" and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
         with self._begin(writing=True) as connection:

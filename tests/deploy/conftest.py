@@ -13,3 +13,23 @@ async def broker(tmp_path, free_port):
     made = Broker(tmp_path, free_port)
     yield await made.start()
     await made.stop()
+
+
+@pytest.fixture
+async def mosquitto_with(tmp_path, free_port):
+    """Return what starts a plain broker with more lines in its configuration."""
+    if not Mosquitto.find():
+        missing("mosquitto", "apt install mosquitto")
+    started = []
+
+    async def start(lines):
+        broker = Mosquitto(tmp_path / "plain", free_port)
+        text = broker._config.read_text().replace("max_queued_messages 10000\n", "")
+        broker._config.write_text(text + lines)
+        await broker.start()
+        started.append(broker)
+        return broker
+
+    yield start
+    for broker in started:
+        await broker.stop()

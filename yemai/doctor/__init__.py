@@ -1,0 +1,1 @@
+"""What is unsafe about an installation, and how to mend it."""
