@@ -47,7 +47,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
     async with (
         AsyncExitStack() as resources,
         Store(config.desk.url) as store,
-        Data(config.data.url, on_latest, clock) as data,
+        Data(config.data.url, on_latest, clock, config.data.key) as data,
     ):
         told = policies.load(config.notify.file) if config.notify.file else None
         telling = Telling(told, lambda device: data.device(device).get("site")) if told else None

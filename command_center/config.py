@@ -9,7 +9,7 @@ import msgspec
 from command_center import policies
 from telemetry import topics
 from telemetry.broker import BrokerConfig
-from telemetry.config import load_toml
+from telemetry.config import Secret, load_toml
 from telemetry.errors import ConfigError, Refused
 from telemetry.text import Text
 from telemetry.transitions import Category
@@ -32,9 +32,10 @@ class AuditConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DataConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ingest's data API."""
+    """Ingest's data API, and the key to it where it asks for one (``yemai ingest key``)."""
 
     url: str
+    key: Secret | None = None
 
 
 class NotifyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

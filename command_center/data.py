@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from telemetry.clock import Clock
+    from telemetry.config import Secret
 
 _POLL_S = 1.0
 _REGISTRY_S = 30.0
@@ -25,7 +26,14 @@ log = structlog.get_logger()
 class Data:
     """A client of ingest's data API."""
 
-    def __init__(self, url: str, on_latest: Callable[[list[dict[str, Any]]], None], clock: Clock) -> None:
+    def __init__(
+        self,
+        url: str,
+        on_latest: Callable[[list[dict[str, Any]]], None],
+        clock: Clock,
+        key: Secret | None = None,
+    ) -> None:
+        self._key = key
         self._url, self._on_latest, self._clock = url.rstrip("/"), on_latest, clock
         self._http: aiohttp.ClientSession | None = None
         self._newest = 0
@@ -37,7 +45,8 @@ class Data:
         self._devices: dict[str, dict[str, Any]] = {}
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        headers = {} if self._key is None else {"X-API-Key": self._key.reveal()}
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), headers=headers)
         return self
 
     async def __aexit__(
