@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from telemetry.config import Secret
 
 _WAIT_S = 10
+_SCHEMA_LOCK = 0x59454D41  # any number that nothing else in the database uses
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SITE = ("id", "street", "lon", "lat", "department", "district")
 _DEVICE = (
@@ -70,6 +71,10 @@ class Database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
         with self._begin(writing=True) as connection:
             config.attributes["connection"] = connection
+            if (
+                connection.dialect.name == "postgresql"
+            ):  # those that start together take turns, as BEGIN IMMEDIATE lets them
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
             try:
                 command.upgrade(config, "head")
             except CommandError as error:
@@ -156,7 +161,7 @@ class Database:
     def _arguments(self) -> dict[str, Any]:
         if self._url.get_backend_name() == "sqlite":
             return {"timeout": _WAIT_S, "check_same_thread": False}
-        return {"connect_timeout": _WAIT_S}
+        return {"connect_timeout": _WAIT_S, "options": f"-c lock_timeout={_WAIT_S}s"}
 
     @contextmanager
     def _begin(self, *, writing: bool = False) -> Iterator[sa.Connection]:
