@@ -143,8 +143,7 @@ async def _again_and_again(
         await clock.sleep(every_s)
         if first is not None:
             await first()
-        if await until_committed(on_ledger, work):
-            committed(True)
+        committed(await until_committed(on_ledger, work))  # frames may wait though there are no new alarms
 
 
 def _look_at_packs(packs: Packs, pipeline: Pipeline) -> bool:

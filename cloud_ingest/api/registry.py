@@ -138,7 +138,9 @@ def actions(parts: Parts, access: Access) -> APIRouter:
     async def put_device(device: Id, told: DeviceIn, by: str = needs) -> Response:
         cells = {key: "" if value is None else str(value) for key, value in told.model_dump().items()}
         cells["device"] = device
-        cells["agent"] = cells["agent"] or await run_in_threadpool(_seen_by, parts, device)
+        if not cells["agent"]:
+            await parts.refresh()
+            cells["agent"] = await run_in_threadpool(_seen_by, parts, device)
         site = parts.registry.sites.get(told.site)
         if site is not None:
             cells["owner"] = cells["owner"] or site.department

@@ -9,7 +9,7 @@ import structlog
 
 from cloud_ingest.registry.approval import Sighting, cursor, note_sightings
 from cloud_ingest.registry.database import Database
-from cloud_ingest.registry.importing import Order, run_import
+from cloud_ingest.registry.importing import Order, Report, run_import
 from cloud_ingest.registry.mistakes import first_of
 from cloud_ingest.registry.model import Registry
 from cloud_ingest.registry.sheets import read_sheets
@@ -62,7 +62,9 @@ class Keeper:
     def look(self, ledger: LedgerReader, agents: Iterable[AgentStatus]) -> None:
         """Take changed files in, see who is unannounced, and renew the registry."""
         try:
-            self._take_files()
+            report = self._take_files()
+            if report is not None and report.applied:
+                log.info("registry_files_taken", changes=len(report.changes), unchanged=report.unchanged)
         finally:  # a file with a mistake in it holds nothing else up
             self._see(ledger, agents)
             self.renew()
@@ -87,15 +89,15 @@ class Keeper:
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _take_files(self) -> None:
+    def _take_files(self) -> Report | None:
         devices, sites = self._config.devices, self._config.sites
         if devices is None or sites is None:
-            return
+            return None
         stamp = (_stamp(sites), _stamp(devices))
         if stamp == self._files:
             if self._wrong is not None:
                 raise self._wrong
-            return
+            return None
         sheets = [*read_sheets(sites, kind="sites"), *read_sheets(devices, kind="devices")]
         order = Order(
             "configuration", self.clock.now_ms(), self._config.bounds, self._config.datum, missing="retire",
@@ -105,8 +107,7 @@ class Keeper:
         self._files, self._wrong = stamp, first_of(report.mistakes) if report.mistakes else None
         if self._wrong is not None:
             raise self._wrong
-        if report.applied:
-            log.info("registry_files_taken", changes=len(report.changes), unchanged=report.unchanged)
+        return report
 
     def _see(self, ledger: LedgerReader, agents: Iterable[AgentStatus]) -> None:
         self._upto, entries = ledger.unannounced(self._upto, _MOST)
