@@ -178,8 +178,11 @@ def combined(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
     if len(evidence) == 1:
         only: NDArray[np.float32] = evidence[0]
         return only
-    strongest = np.partition(evidence, -2, axis=0)
-    both: NDArray[np.float32] = strongest[-1] + np.maximum(strongest[-2] - 1, 0) / 3
+    most, next_to = np.maximum(evidence[0], evidence[1]), np.minimum(evidence[0], evidence[1])
+    for row in evidence[2:]:
+        np.maximum(next_to, np.minimum(most, row), out=next_to)
+        np.maximum(most, row, out=most)
+    both: NDArray[np.float32] = most + np.maximum(next_to - 1, 0) / 3
     return both
 
 

@@ -32,6 +32,10 @@ class Groups:
 
     def medians(self, values: NDArray[Any], fresh: NDArray[np.bool_]) -> NDArray[Any]:
         """Return for each place the median of its group's fresh values; NaN where fewer than :data:`LEAST` are."""
+        if self._size == 1:
+            some = values[fresh]
+            middle = np.median(some) if len(some) >= LEAST else np.nan
+            return np.full(len(values), middle, values.dtype)
         table = np.full((self._size, self._widest), np.inf, values.dtype)
         table[self._group, self._column] = np.where(fresh, values, np.inf)
         count = np.bincount(self._group[fresh], minlength=self._size)

@@ -67,15 +67,17 @@ class Desk:
 
     def cells(self, name: str, slot: NDArray[Any]) -> NDArray[Any]:
         """Return one number of each place's many."""
-        taken: NDArray[Any] = self.columns[name][self._rows(slot), slot]
+        taken: NDArray[Any] = self.columns[name][self._cells(slot)]
         return taken
 
     def put_cells(self, name: str, slot: NDArray[Any], values: Any) -> None:
         """Write one number of each place's many."""
-        self.columns[name][self._rows(slot), slot] = values
+        self.columns[name][self._cells(slot)] = values
 
-    def _rows(self, slot: NDArray[Any]) -> NDArray[Any]:
-        return np.arange(self.at.start, self.at.stop) if isinstance(self.at, slice) else self.at[: len(slot)]
+    def _cells(self, slot: NDArray[Any]) -> tuple[Any, Any]:
+        if (slot == slot[0]).all():  # as in nearly every sweep, and then there is nothing to look up
+            return self.at, int(slot[0])
+        return np.arange(self.at.start, self.at.stop) if isinstance(self.at, slice) else self.at, slot
 
 
 def desks(memory: RuleState, names: Mapping[str, Column], places: NDArray[np.intp], block: int) -> list[Desk]:
