@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from bench._sweep import detector_figures
 from bench.figure import Figure
 from device_profiles.vocabulary import load_classes
 from rules.backtest import backtest
@@ -38,7 +39,7 @@ _DEVICES, _MINUTES = 100, 1440
 
 
 def run() -> Iterator[Figure]:
-    """Measure sweeps of 10,000, 200,000 and 1,000,000 series, and a backtest."""
+    """Measure sweeps of 10,000, 200,000 and 1,000,000 series, one of all detectors, and a backtest."""
     packs = _thresholds()
     spent: dict[int, list[float]] = {}
     for series in (10_000, 200_000, 1_000_000):
@@ -51,6 +52,7 @@ def run() -> Iterator[Figure]:
             yield _ms(f"threshold_sweep_ms_{series // 1000}k", spent[series])
     each = {series: statistics.median(took) / series for series, took in spent.items()}
     yield Figure("threshold_slope_10k_to_1m", round(each[1_000_000] / each[10_000], 2), "per series", 7, 0.0)
+    yield from detector_figures()
     yield _backtest(packs)
 
 
