@@ -10,7 +10,7 @@ import datetime as dt
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent / "calendars"
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+KINDS = ("all", "workdays", "holidays")
 _HOURS = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)$")
 _DAY_MS, _ZONE_MS = 86_400_000, 8 * 3_600_000
 _MINUTE_MS = 60_000
@@ -38,8 +38,8 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     hours: str = "00:00-24:00"
-    weekdays: tuple[Weekday, ...] = DAYS
-    days: Literal["all", "workdays", "holidays"] = "all"
+    weekdays: tuple[str, ...] = DAYS
+    days: str = "all"
 
     def span(self) -> tuple[int, int]:
         """Return the first minute of the day and the one after the last; raise ValueError."""

@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from device_profiles.vocabulary import Kind
+from rules.calendar import DAYS, KINDS
 from telemetry import plugins
 from telemetry.errors import ConfigError, did_you_mean
 from telemetry.severity import Severity
@@ -120,6 +121,13 @@ def _check_lasting(path: Path, at: str, rule: Rule) -> None:
             problem = f"'{rule.schedule.hours}' is no span of a day"
             hint = "write it like '22:00-06:00'"
             raise ConfigError(path, f"{at}.schedule.hours", problem, hint=hint) from None
+        if rule.schedule.days not in KINDS:
+            hint = did_you_mean(rule.schedule.days, KINDS)
+            raise ConfigError(path, f"{at}.schedule.days", f"no '{rule.schedule.days}'", hint=hint)
+        for n, day in enumerate(rule.schedule.weekdays):
+            if day not in DAYS:
+                where = f"{at}.schedule.weekdays[{n}]"
+                raise ConfigError(path, where, f"no day '{day}'", hint=did_you_mean(day, DAYS))
 
 
 def _check_overrides(path: Path, at: str, rule: Rule, device_class: DeviceClass) -> None:

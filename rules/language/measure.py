@@ -24,7 +24,9 @@ class Measure(NamedTuple):
 
     @classmethod
     def of(cls, unit: str) -> Measure:
-        """Return the measure of a unit of :data:`device_profiles.units.UNITS`."""
+        """Return the measure of a unit of :data:`device_profiles.units.UNITS`, or of one a minute."""
+        if unit.endswith("/min"):
+            return cls.of(unit.removesuffix("/min")) / cls.of("min")
         return cls(_MADE_OF.get(unit, ((unit, 1),)))
 
     def __mul__(self, other: object) -> Measure:

@@ -6,10 +6,12 @@ import re
 from typing import NamedTuple
 
 from device_profiles.units import UNITS
+from telemetry.errors import did_you_mean
 
 DURATIONS_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _UNITS = sorted({*UNITS, *DURATIONS_MS} - {""}, key=len, reverse=True)
 _SPACE = re.compile(r"\s+")
+_PER = re.compile(r"/[^\W\d]\w*")
 _SHAPES = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
     r"|(?P<word>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
@@ -65,5 +67,13 @@ def _unit(text: str, at: int) -> tuple[str | None, int]:
     for unit in _UNITS:
         end = start + len(unit)
         if text.startswith(unit, start) and not re.match(r"\w", text[end : end + 1]):
+            if more := _PER.match(
+                text, end
+            ):  # a unit that there is not, and no division: nobody glues one to a unit
+                wrote = text[start : more.end()]
+                if more[0] == "/min":  # that of a rate
+                    return wrote, more.end()
+                hint = did_you_mean(wrote, [u for u in _UNITS if "/" in u])
+                raise LanguageError(f"no unit '{wrote}'", start, more.end(), hint=hint)
             return unit, end
     return None, at
