@@ -62,9 +62,6 @@ class Batch:
         """Return the metric of a column of the class."""
         found = self._columns.get(place)
         if found is None:
-            if place >= self.frame.values.shape[1]:  # kept from before its class gained the metric
-                unknown = np.zeros(len(self), bool)
-                return MetricColumn(np.full(len(self), np.nan), unknown, False, unknown)
             values, quality = self.frame.values[:, place], self.frame.quality[:, place]
             known = (quality < UNCERTAIN_FROM) & np.isfinite(values)
             spoken = quality != ABSENT

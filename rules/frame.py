@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from device_profiles.vocabulary import load_classes
 from telemetry.errors import Malformed
 from telemetry.quality import ABSENT
 
@@ -78,8 +79,11 @@ class Frame:
         try:
             told = msgspec.msgpack.decode(data, type=_Stored)
             index, time = np.frombuffer(told.index, np.int32), np.frombuffer(told.time, np.int64)
-            values = np.full((len(time), told.width), np.nan)
-            quality = np.full((len(time), told.width), ABSENT, np.uint8)
+            # Kept from before its class gained metrics: those are columns at the end, of which nobody spoke.
+            known = load_classes().get(told.device_class)
+            width = told.width if known is None else max(told.width, len(known.metrics))
+            values = np.full((len(time), width), np.nan)
+            quality = np.full((len(time), width), ABSENT, np.uint8)
             values[:, told.spoken] = np.frombuffer(told.values).reshape(len(time), len(told.spoken))
             quality[:, told.spoken] = np.frombuffer(told.quality, np.uint8).reshape(
                 len(time), len(told.spoken)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from cloud_ingest.judging import Packs
 from telemetry.errors import ConfigError
+from telemetry.transitions import AlarmMessage
 from tests.cloud_ingest.world import CLASSES, Bench
 
 LOUD = """
@@ -112,3 +114,22 @@ def test_a_restart_gives_back_the_state_of_classes_that_ask_each_other(bench, tm
     again = bench.ledger.frames.state(engine)
     assert {n: again.dump(n) for n in again.classes} == {n: before.dump(n) for n in before.classes}
     assert engine.active(again) == []
+
+
+def test_an_agent_that_falls_silent_is_one_page_of_the_feed_and_a_restart_knows_it(bench):
+    bench.deliver(bench.upload(1, {"sound_level": 50.0}))
+    bench.clock.step_wall(400)
+    bench.deliver(bench.upload(1, {"temperature": 20.0}, device="chg-01", agent="edge-02"), agent="edge-02")
+    assert bench.pipeline.tick()
+    told = [
+        msgspec.json.decode(message.payload, type=AlarmMessage).transition
+        for message in bench.ledger.outbox.waiting(50)
+    ]
+    assert [(t.rule, t.device) for t in told if not t.suppressed_by] == [("outage.agent", "agent:edge-01")]
+    assert {t.device for t in told if t.suppressed_by == told[0].alarm} == {"noise-01", "smoke-01", "soil-01"}
+    before = {m.transition.id for m in bench.pipeline.standing()}
+    bench.close()
+    bench.open()
+    assert {m.transition.id for m in bench.pipeline.standing()} == before
+    assert len(before) == 4
+    assert not bench.pipeline.tick()

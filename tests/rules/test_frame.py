@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from device_profiles.vocabulary import load_classes
 from rules.frame import Frame
 from telemetry.quality import ABSENT, Quality
 from telemetry.readings import Reading
@@ -54,3 +57,14 @@ def test_rounds_hold_each_device_once_and_in_time_order():
 
 def test_attributes_are_no_samples():
     assert reading(0, 1.0).sample_count == frame((0, 1.0)).sample_count == 1
+
+
+def test_a_frame_of_before_its_class_gained_a_metric_is_as_wide_as_the_class_now():
+    classes = load_classes()
+    width = len(classes["ev_charger"].metrics)
+    old = Frame.of([Reading("c1", T0, {"temperature": 20.0})], classes["ev_charger"])
+    narrow = dataclasses.replace(old, values=old.values[:, :-2], quality=old.quality[:, :-2])
+    again = Frame.load(narrow.dump())
+    assert again.values.shape == again.quality.shape == (1, width)
+    assert (again.quality[:, -2:] == ABSENT).all()
+    assert Frame.joined([again, old]).values.shape == (2, width)
