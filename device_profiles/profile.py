@@ -221,6 +221,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tlv_at: int | None = None  # where tag-value pairs begin; a tag is two bytes
     tlv_count: Length | None = None  # the field that tells their length
     constants: dict[int, str] = {}  # byte → hex that the simulator puts there
+    answer: str = ""  # hex: the datagram it listens for after each of its own
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

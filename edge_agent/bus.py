@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edge_agent.learned import Learned
     from telemetry.clock import Clock
 
+_LOOK_S = 60.0  # the longest between two looks at who is silent
 _REOPEN_S = 2.0  # between two tries to open a listening port
 
 
@@ -103,12 +104,16 @@ class _Listener:
         self._emit(_reading(heard.device, heard.said, self._clock.now_ms()))
 
     async def _watch(self) -> None:
-        """Say of each device that has been silent for two and a half periods that it is, once a period."""
+        """Say of each device that has been silent for two and a half of its periods that it is, once a period."""
+        periods = {device.id: device.period_s or self._bus.period_s for device in self._bus.devices}
+        told = dict(self._heard_at)
         while True:
-            await self._clock.sleep(self._bus.period_s)
+            await self._clock.sleep(min(*periods.values(), _LOOK_S))
             now = self._clock.monotonic()
             for device in self._bus.devices:
-                if now - self._heard_at[device.id] > 2.5 * self._bus.period_s:
+                period_s, heard_at = periods[device.id], self._heard_at[device.id]
+                if now - heard_at > 2.5 * period_s and now - max(told[device.id], heard_at) >= period_s:
+                    told[device.id] = now
                     why = Quality.LINK_DOWN if self._link_down else Quality.NO_ANSWER
                     self._trouble.note(device.id, "silent")
                     self._emit(no_values(device, device.profile.metrics, self._clock.now_ms(), why))

@@ -23,6 +23,7 @@ from telemetry.config import convert, load_toml, parse_toml
 from telemetry.errors import ConfigError, Refused, did_you_mean
 
 _SHORTEST_S, _LONGEST_S = 0.05, 86_400
+_USUAL_S = 5.0
 
 
 class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +53,7 @@ class BusEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     driver: str
     link: dict[str, Any]
     devices: tuple[DeviceEntry, ...]
-    period_s: float = 5.0
+    period_s: float | None = None  # 5 s, or for devices that wake by themselves their own
     timeout_s: float | None = None  # instead of the profiles' own
 
 
@@ -140,9 +141,10 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
         module = cast("DriverModule", cast("Any", plugins.load("edge_agent.drivers", entry.driver)))
     except Refused as error:
         raise ConfigError(path, f"{at}.driver", str(error)) from None
-    if not _SHORTEST_S <= entry.period_s <= _LONGEST_S:
+    period_s = _USUAL_S if entry.period_s is None else entry.period_s
+    if not _SHORTEST_S <= period_s <= _LONGEST_S:
         raise ConfigError(
-            path, f"{at}.period_s", f"{entry.period_s:g} s is not within {_SHORTEST_S} and {_LONGEST_S}"
+            path, f"{at}.period_s", f"{period_s:g} s is not within {_SHORTEST_S} and {_LONGEST_S}"
         )
     link = convert(entry.link, module.Config, file=path, at=f"{at}.link")
     if not entry.devices:
@@ -167,8 +169,8 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
         units[key] = item.id
         devices.append(device)
     if hasattr(link, "baud") and module.TRANSPORT == "modbus":
-        check_fit(path, at, devices, entry.period_s, Line(link.baud, link.format))
-    return Bus(entry.id, module, link, entry.period_s, tuple(devices))
+        check_fit(path, at, devices, period_s, Line(link.baud, link.format))
+    return Bus(entry.id, module, link, period_s, tuple(devices))
 
 
 def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: str) -> Device:
@@ -196,6 +198,8 @@ def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: st
             hint="leave it out",
         )
     _check_periods(path, at, item, profile)
+    # a device that wakes by itself has a period of its own, unless the site says otherwise
+    own_s = profile.timing.period_s if transport == "nbiot_udp" and bus.period_s is None else 0.0
     unit = profile.unit_id if item.unit is None else item.unit
     if transport == "modbus" and (unit is None or not 0 <= unit <= 255):
         raise ConfigError(
@@ -210,7 +214,7 @@ def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: st
         raise ConfigError(path, f"{at}.parameters", str(error)) from None
     return Device(
         item.id, profile, unit or 0, bus.timeout_s or profile.timing.timeout_s, item.identity,
-        item.period_s or 0.0, item.periods_s,
+        item.period_s or own_s, item.periods_s,
     )  # fmt: skip
 
 
