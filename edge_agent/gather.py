@@ -1,4 +1,4 @@
-"""Readings gathered into uploads: few fsyncs and messages, and none older than a fifth of a second."""
+"""Readings gathered into uploads: few fsyncs and messages, and none older than a third of a second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from telemetry.keeper import Keeper
     from telemetry.outbox import Outbox
 
-LINGER_S = 0.1
+LINGER_S = 0.25
 MOST_READINGS = 200  # about 60 kB of JSON
 HELD_READINGS = 20_000  # in memory while the disk takes nothing
 _RETRY_S = 1.0
