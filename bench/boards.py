@@ -52,6 +52,13 @@ def run() -> Iterator[Figure]:
         classes, points, samples = _fill(stage.store_url)
         yield Figure("boards_points", points, "points", 1, 0.0)
         yield Figure("boards_samples", samples, "samples", 1, 0.0)
+        kept = sum(
+            path.stat().st_size
+            for part in ("data", "wal")
+            for path in (stage.folder / part).rglob("*")
+            if path.is_file()
+        )
+        yield Figure("boards_store_bytes_per_sample", round(kept / samples, 2), "B", 1, 0.0)
         targets = list(_targets(classes))
         for name, (days, interval) in _RANGES.items():
             span = _END - days * _DAY_MS, _END

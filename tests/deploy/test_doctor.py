@@ -1,9 +1,11 @@
 """The doctor finds nothing wrong with what is shipped, and names each thing that is made wrong on purpose."""
 
+import re
 import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 
@@ -215,6 +217,15 @@ async def test_it_names_what_is_wrong_and_only_that(site, monkeypatch, name):
     assert found[wanted].level == level
     assert found[wanted].mend.zh
     assert found[wanted].mend.en
+
+
+def test_every_finding_is_explained_to_whoever_runs_the_platform():
+    root = Path(__file__).parents[2]
+    code = "".join(path.read_text("utf-8") for path in (root / "yemai" / "doctor" / "checks").glob("*.py"))
+    ids = set(re.findall(r'(?:bad|warning)\(\s*"([a-z_]+)"', code))
+    guide = (root / "docs" / "operate.md").read_text("utf-8")
+    assert len(ids) > 25
+    assert [name for name in ids if f"`{name}`" not in guide] == []
 
 
 async def test_a_broker_that_has_dropped_messages_is_told_of(mosquitto_with):
