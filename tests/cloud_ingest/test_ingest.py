@@ -192,3 +192,44 @@ async def test_a_port_in_use_is_one_plain_sentence(tmp_path, mosquitto, api_port
     last = said.decode().strip().splitlines()[-1]
     assert last == f"cloud_ingest: cannot listen on 127.0.0.1:{api_port}: Address already in use"
     assert "Traceback" not in said.decode()
+
+
+async def test_a_rule_is_tried_let_live_and_broken_while_ingest_runs(
+    tmp_path, mosquitto, agent, api_port, http
+):
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    config = write_config(tmp_path, mosquitto.port, api_port)
+    config.write_text(config.read_text("utf-8") + f'[rules]\nfolder = "{folder}"\n', "utf-8")
+    pack = (
+        "rules:\n  - {id: noise_monitor.busy, title: {zh: 吵, en: Busy}, category: warning, metric: sound_level,"
+        " above: {blue: 54}, source: of the district}\n"
+    )
+    trial, live = folder / "noise_monitor.shadow.yaml", folder / "noise_monitor.yaml"
+    trial.write_text(pack, "utf-8")
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(*command(config), stdout=sink, stderr=sink)
+    await wait_until(lambda: lives(http, api_port), 20)
+    seq = iter(range(1, 1000))
+
+    async def found():
+        await agent.send(upload(next(seq)))
+        status, told = await ask(http, api_port, "/api/data/shadow")
+        return status == 200 and any(t["rule"] == "noise_monitor.busy" for t in told["told"])
+
+    await wait_until(found, 20)
+    assert agent.alarms == []
+    trial.rename(live)  # it has proved itself
+
+    async def paged():
+        await agent.send(upload(next(seq)))
+        await asyncio.sleep(0.2)
+        return any(m.transition.rule == "noise_monitor.busy" for m in agent.alarms)
+
+    await wait_until(paged, 20)
+    live.write_text(pack.replace("sound_level", "sound_levle"), "utf-8")
+    await wait_until(lambda: "packs_refused" in log.read_text("utf-8"), 20)
+    agent.alarms.clear()
+    await wait_until(paged, 20)  # the pack in force stays so
+    assert await stop(process) == 0
