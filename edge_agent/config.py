@@ -87,6 +87,7 @@ class Bus(msgspec.Struct, frozen=True):
     link: Any  # the module's Config
     period_s: float
     devices: tuple[Device, ...]
+    phase: float = 0.0  # share of a period by which it starts behind the first bus
 
 
 class AgentConfig(msgspec.Struct, frozen=True):
@@ -122,6 +123,7 @@ def load_config(path: Path, text: str | None = None) -> AgentConfig:
         at = f"$.buses[{index}]"
         _once(path, f"{at}.id", f"bus {entry.id}", seen)
         buses.append(_bus(path, at, entry, seen))
+    buses = [msgspec.structs.replace(bus, phase=place / len(buses)) for place, bus in enumerate(buses)]
     way = look_up(path, file.uplink, file.broker)
     check_rules(path, file.report, [device.profile for bus in buses for device in bus.devices])
     if file.linkage and not file.judgement.local:

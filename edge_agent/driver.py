@@ -76,8 +76,9 @@ class Polled(Resource, Protocol):
     wire: Wire
     """What a request costs, for the planner."""
 
-    opened: int
-    """How often the line was opened: another number may mean other devices at its end."""
+    @property
+    def opened(self) -> int:
+        """How often the line was opened: another number may mean other devices at its end."""
 
     async def read(self, device: Device, block: Block) -> list[int]:
         """Return the registers or bits of ``block``."""

@@ -86,7 +86,8 @@ class Poller:
         self._soon = asyncio.Event()
         self._dice = random.Random()  # noqa: S311 - only spreads reconnections
         self.plan: Plan = plan_bus(bus.devices, bus.period_s, driver.wire, self._learned.reach)
-        begun = clock.monotonic()
+        shortest_s = min((poll.group.period_s for poll in self.plan.polls), default=0.0)
+        begun = clock.monotonic() + bus.phase * shortest_s
         self._turns = [Turn(poll, begun + poll.start_s) for poll in self.plan.polls]
 
     async def run(self) -> None:

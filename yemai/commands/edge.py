@@ -73,6 +73,43 @@ def plan(
     Console().print(table(lines))
 
 
+DeviceName = Annotated[str, typer.Argument(help=say("设备", "the device's id"))]
+MetricWord = Annotated[str, typer.Argument(help=say("指标", "one of its metrics"))]
+
+
+@app.command(help=say("读取一台设备的一个指标。", "Read one metric of one device."))
+def read(device: DeviceName, metric: MetricWord, config: ConfigFile) -> None:
+    """Read one metric by hand."""
+    from device_profiles.loading import load_catalogue  # noqa: PLC0415
+    from device_profiles.vocabulary import load_classes  # noqa: PLC0415
+    from edge_agent.config import load_config  # noqa: PLC0415
+    from yemai.commands import _edge_hand  # noqa: PLC0415
+
+    sample = asyncio.run(_edge_hand.read(config, device, metric))
+    profiles = {d.id: d.profile.id for bus in load_config(config).buses for d in bus.devices}
+    unit = load_classes()[load_catalogue()[profiles[device]].device_class].metrics[metric].unit
+    value = say("无值", "no value") if sample.value is None else f"{sample.value:g} {unit}"
+    typer.echo(f"{device} {metric}: {value.strip()} ({sample.quality})")
+
+
+@app.command(
+    help=say("写入一台设备的一个指标，并读回核对。", "Set one metric of one device, and read it back."),
+    context_settings={"ignore_unknown_options": True},
+)
+def write(
+    device: DeviceName,
+    metric: MetricWord,
+    value: Annotated[
+        float, typer.Argument(help=say("值，单位为该类的单位", "value, in the unit of the class"))
+    ],
+    config: ConfigFile,
+) -> None:
+    """Set one metric by hand."""
+    from yemai.commands import _edge_hand  # noqa: PLC0415
+
+    typer.echo(asyncio.run(_edge_hand.write(config, device, metric, value)))
+
+
 @app.command(help=say("查看运行中的代理。", "Show a running agent: buses, devices, outbox, signal."))
 def status(
     config: ConfigFile,
