@@ -228,7 +228,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _figure(name: str, values: Sequence[float], unit: str, **beside: float) -> Figure:
+def _figure(
+    name: str, values: Sequence[float], unit: str, limit: float | None = None, peer: float | None = None
+) -> Figure:
     middle = statistics.median(values)
     spread = round((max(values) - min(values)) / middle, 3)
-    return Figure(name, round(middle, 3), unit, len(values), spread, **beside)
+    return Figure(name, round(middle, 3), unit, len(values), spread, limit=limit, peer=peer)

@@ -30,6 +30,7 @@ from cloud_ingest.source import Delivery
 from rules.frame import Columns
 from telemetry import codecs
 from telemetry.codecs import json
+from telemetry.commands import ActionUpload
 from telemetry.errors import Malformed
 from telemetry.readings import MAX_UPLOAD_BYTES, UPLOAD_VERSION, AgentId, Reading, Upload
 
@@ -149,7 +150,7 @@ class Admission:
 def read(delivery: Delivery) -> Upload | Quarantined:
     """Decode a delivery, or say why it cannot be."""
     try:
-        upload = codecs.decode(delivery.payload, Upload, max_bytes=MAX_UPLOAD_BYTES)
+        upload = codecs.decode(delivery.payload, ActionUpload, max_bytes=MAX_UPLOAD_BYTES)
     except Malformed as error:
         reason = "too large" if len(delivery.payload) > MAX_UPLOAD_BYTES else "malformed"
         return _refused(delivery, reason, str(error), _count(delivery.payload))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from cloud_ingest.config import LedgerConfig
+    from telemetry.commands import ActionUpload
     from telemetry.readings import Gap
 
 MOST_BOOTS = 32
@@ -39,6 +40,11 @@ CREATE TABLE IF NOT EXISTS accounts (
     agent TEXT, hour_ms INTEGER, account TEXT, samples INTEGER NOT NULL, PRIMARY KEY (agent, hour_ms, account)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS gaps (agent TEXT, cause TEXT, samples INTEGER, start INTEGER, "end" INTEGER, at_ms INTEGER);
+CREATE TABLE IF NOT EXISTS actions (
+    id TEXT, step TEXT, agent TEXT NOT NULL, device TEXT NOT NULL, at_ms INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (id, step)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS actions_order ON actions (at_ms);
 CREATE TABLE IF NOT EXISTS clocks (agent TEXT PRIMARY KEY, shift_ms INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -204,6 +210,21 @@ class Ledger:
         self._db.execute(
             "INSERT INTO gaps VALUES (?, ?, ?, ?, ?, ?)",
             (agent, gap.cause, gap.samples, gap.start, gap.end, now_ms),
+        )
+
+    def note_actions(self, upload: ActionUpload) -> None:
+        """Keep what an agent has done and judged by itself: each step of a command and each transition once.
+
+        Its transitions raise nothing here: the same samples give the same alarms the same ids.
+        """
+        told = [(r.id, r.state.value, r.device, r.time, msgspec.json.encode(r)) for r in upload.results]
+        told += [(t.id, "judged", t.device, t.time, msgspec.json.encode(t)) for t in upload.transitions]
+        self._db.executemany(
+            "INSERT OR IGNORE INTO actions VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (name, step, upload.agent, device, at_ms, body.decode())
+                for name, step, device, at_ms, body in told
+            ],
         )
 
     def set_clock(self, agent: str, shift_ms: int) -> None:

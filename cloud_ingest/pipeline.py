@@ -27,6 +27,7 @@ from cloud_ingest.ledger import Quarantined
 from cloud_ingest.patience import Patience
 from cloud_ingest.plausibility import Plausibility
 from telemetry.codecs import json
+from telemetry.commands import ActionUpload
 from telemetry.outbox import Priority
 from telemetry.readings import Ack, Upload
 from telemetry.transitions import AlarmMessage
@@ -230,6 +231,9 @@ class Pipeline:
             self._ledger.release(released)
             for agent, gap in admitted.gaps:
                 self._ledger.note_gap(agent, gap, now)
+            for upload in admitted.uploads:
+                if isinstance(upload, ActionUpload):
+                    self._ledger.note_actions(upload)
             for agent in {upload.agent for upload in admitted.uploads}:
                 self._correct_clock(agent)
             self._ledger.account(admitted.counts)

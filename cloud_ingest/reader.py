@@ -141,6 +141,19 @@ class LedgerReader:
                 entry["read"] += samples
         return [entries[key] for key in sorted(entries)]
 
+    def actions(self, limit: int, device: str | None) -> list[dict[str, Any]]:
+        """Return the newest steps of commands and judgements at the sites."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT id, step, agent, device, at_ms, body FROM actions WHERE coalesce(?, device) = device"
+                " ORDER BY at_ms DESC, id, step LIMIT ?",
+                (device, limit),
+            ).fetchall()
+        keys = ("id", "step", "agent", "device", "at_ms")
+        return [
+            {**dict(zip(keys, row[:5], strict=True)), "body": msgspec.json.decode(row[5])} for row in rows
+        ]
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:

@@ -75,6 +75,15 @@ def routes(parts: Parts) -> APIRouter:
             }
         )
 
+    @router.get(
+        "/actions", summary="What the sites did and judged by themselves, newest first", responses=of(list[models.Action]),
+        response_model=None,
+        description="A step of a command (accepted, executed, verified, failed, expired, refused) or a transition that an "
+        "agent judged. An alarm has the same id here and in the feed.",
+    )  # fmt: skip
+    async def get_actions(limit: Annotated[int, Query(ge=1, le=1000)] = 100, device: Name = None) -> Response:
+        return answer(await run_in_threadpool(parts.ledger.actions, limit, device))
+
     return router
 
 

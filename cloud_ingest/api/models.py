@@ -141,6 +141,17 @@ class Gap(BaseModel):
     seconds: float
 
 
+class Action(BaseModel):
+    """A step of a command, or a transition judged at the site; ``body`` is the whole of it as the agent told it."""
+
+    id: str
+    step: str
+    agent: str
+    device: str
+    at_ms: Ms
+    body: dict[str, Any]
+
+
 class Entry(BaseModel):
     """A quarantined message or reading; its bytes as ``text`` or as ``hex``, at most 2,048 of ``bytes``."""
 
