@@ -5,7 +5,7 @@ that wait in the broker, so that the fleet takes nothing from what is measured; 
 processor time that ingest used, which says the same on a busy machine as on a quiet one.
 
 The environment sets the size: ``BENCH_DISTRICT_S`` (seconds, 600 is the whole), ``BENCH_BACKLOG_VALUES``
-(72000000 is an hour of the district), ``BENCH_ONLY`` (of ``stores``, ``growth``, ``district``, ``backlog``).
+(72000000 is an hour of the district), ``BENCH_ONLY`` (of ``stores``, ``growth``, ``district``, ``abuse``, ``backlog``).
 """
 
 from __future__ import annotations
@@ -51,7 +51,13 @@ class Drained(NamedTuple):
 
 def run() -> Iterator[Figure]:
     """Measure everything, or what ``BENCH_ONLY`` names."""
-    parts = {"stores": _stores, "growth": _growth, "district": _district, "backlog": _backlog}
+    parts = {
+        "stores": _stores,
+        "growth": _growth,
+        "district": _district,
+        "abuse": _abuse,
+        "backlog": _backlog,
+    }
     for name in os.environ.get("BENCH_ONLY", " ".join(parts)).split():
         yield from parts[name]()
 
@@ -109,6 +115,25 @@ def _district() -> Iterator[Figure]:
     yield Figure("district_cpu_share", round(share, 3), "cores", 1, 0.0, limit=0.25, size=size)
     yield Figure("district_rss_mb", round((rss + grown) / 1e6, 1), "MB", 1, 0.0, size=size)
     yield Figure("district_rss_growth_mb", round(grown / 1e6, 1), "MB", 1, 0.0, size=size)
+
+
+def _abuse() -> Iterator[Figure]:
+    """What one agent at a hundred times its rate costs the others, in turns with and without it."""
+    rate, turn_s, turns = A_SECOND // AGENTS, DISTRICT_S / 6, 3
+    district = District(DEVICES, AGENTS)
+    found: dict[int, list[float]] = {0: [], 99 * rate: []}
+    with tempfile.TemporaryDirectory() as folder, Stage(Path(folder) / "s", district, stores()[-1]) as stage:
+        stage.start_ingest()
+        live = Live(district, A_SECOND, [])
+        asyncio.run(_play(stage, live, 10))
+        for live.abuse in [*found] * turns:
+            live.commit_s.clear()
+            asyncio.run(_play(stage, live, turn_s))
+            found[live.abuse] += live.commit_s
+    quiet, abused = (percentile_ms(values, 99) for values in found.values())
+    size = f"{AGENTS - 1} agents at {rate}/s, one at {100 * rate}/s, {turns} turns of {turn_s:g} s"
+    yield Figure("abuse_others_p99_ms", abused, "ms", turns, 0.0, peer=quiet, size=size)
+    yield Figure("abuse_others_p99_ratio", round(abused / quiet, 3), "", turns, 0.0, limit=1.1, size=size)
 
 
 def _backlog() -> Iterator[Figure]:

@@ -43,8 +43,12 @@ class Live:
         self._refill = set(range(len(district.agents))) if window else set[int]()
         self.fleet: Fleet
         self.commit_s: list[float] = []
+        """From publish to committed, of all agents but the first."""
+        self.first_s: list[float] = []
         self.alarm_s: list[float] = []
         self.samples = 0
+        self.abuse = 0
+        """Uploads a second that agent 0 sends beside its own."""
 
     def received(self, topic: str, payload: bytes) -> None:
         """Take what the platform says."""
@@ -65,8 +69,8 @@ class Live:
 
     def _committed(self, agent: int, first: int, last: int, now: float) -> None:
         mine = self._sent[agent]
-        done = [seq for seq in mine if first <= seq <= last]
-        self.commit_s += [now - mine.pop(seq) for seq in done]
+        took = [now - mine.pop(seq) for seq in [seq for seq in mine if first <= seq <= last]]
+        (self.commit_s if agent else self.first_s).extend(took)
         old = self._old[agent]
         if old:
             gone = {seq for seq in old if first <= seq <= last}
@@ -77,7 +81,8 @@ class Live:
     async def run(self, seconds: float, until_drained: bool = False) -> float:  # noqa: FBT001, FBT002
         """Send for so long (or until the backlog is gone); return how long it took until all was committed."""
         order, began = self._district.rounds(1), time.perf_counter()
-        sent = fires = 0
+        sent = fires = abused = 0
+        firsts = range(0, len(self._district.devices), len(self._district.agents))
         while (passed := time.perf_counter() - began) < seconds and not (until_drained and self.drained):
             messages = []
             while sent < passed * self._a_second:
@@ -86,6 +91,9 @@ class Live:
                 fires += fire
                 messages.append(self._upload(agent, devices, fire=fire))
                 sent += 1
+            while abused < passed * self.abuse:
+                messages.append(self._upload(0, [firsts[abused % len(firsts)]], fire=False))
+                abused += 1
             messages += self._history()
             await self.fleet.publish(messages)
             await asyncio.sleep(_TURN_S)

@@ -110,7 +110,7 @@ async def test_killed_at_random_moments_it_loses_and_doubles_nothing(tmp_path, m
     begin = int(time.time() * 1000) - 40_000_000
     burning, edges, stopped = 0.0, [], asyncio.Event()
     process = await begin_ingest(config)  # so that the broker keeps for it what comes, in its order
-    await wait_until(lambda: accounting(http, api_port), 30, "ingest to answer")
+    await wait_until(lambda: accounting(http, api_port), 120, "ingest to answer")
     assert await stop(process) == 0
     async with Agents(mosquitto.port) as agents:
 
@@ -133,7 +133,7 @@ async def test_killed_at_random_moments_it_loses_and_doubles_nothing(tmp_path, m
         stopped.set()
         await speaking
         process = await begin_ingest(config)
-        await wait_until(agents.again, 30, "every upload to be acknowledged")
+        await wait_until(agents.again, 120, "every upload to be acknowledged")
         told = await wait_until(
             lambda: stored(http, api_port, agents.made * 3), 60, "the store to have everything"
         )
@@ -163,9 +163,9 @@ async def test_a_store_that_is_away_at_full_load_holds_up_nothing_and_gets_every
     me = psutil.Process(process.pid)
     try:
         async with Agents(mosquitto.port) as agents:
-            await wait_until(lambda: accounting(http, api_port), 30, "ingest to answer")
+            await wait_until(lambda: accounting(http, api_port), 120, "ingest to answer")
             await agents.send(begin, 0.0)
-            await wait_until(lambda: stored(http, api_port, 3), 30, "the store to be written")
+            await wait_until(lambda: stored(http, api_port, 3), 60, "the store to be written")
             server.kill()
             rss, until, fires = me.memory_info().rss, time.monotonic() + AWAY_S, 0
             while (now := time.monotonic()) < until:
