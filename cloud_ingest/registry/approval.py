@@ -109,7 +109,7 @@ def decide(
         and name in contents.devices
         and not contents.devices[name].retired_on
     ):
-        raise Refused(f"'{name}' is registered; decommission it instead")
+        raise Refused(f"'{name}' is registered; retire it instead")
     if kind == "device" and allowed and name not in contents.devices:
         raise Refused(f"'{name}' is not registered yet; give it a profile and a site to approve it")
     row = {"kind": kind, "id": name, "allowed": allowed, "by": by, "at_ms": now_ms, "note": note}

@@ -28,6 +28,7 @@ _LONGEST = 200
 _NO_HINT = Text("", "")
 _MOST_UNIT = 255
 _DATE = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MINUTES = re.compile("[°′″'\"度分秒]")
 
 
@@ -164,7 +165,7 @@ class _Row:
         value = self.get(column)
         if not value and missing is not None:
             self.wrong(column, Words.EMPTY, missing)
-        elif any(unicodedata.category(letter) == "Cc" for letter in value):
+        elif _CONTROL.search(value):
             self.wrong(column, Words.CONTROL, Words.RETYPE)
         elif len(value) > _LONGEST:
             self.wrong(column, Words.TOO_LONG, Words.SHORTER)
@@ -228,7 +229,9 @@ class _Row:
     def place(self) -> tuple[float, float]:
         """Longitude and latitude in WGS-84; (nan, nan) when they are wrong."""
         told = self.get("datum").lower().replace("-", "") or self.ground.datum
-        datum = DATUMS.get(told)
+        datum = DATUMS.get(
+            "wgs84" if told == "cgcs2000" else told
+        )  # the national datum is WGS-84 to a decimetre
         if datum is None:
             self.wrong("datum", Words.NO_DATUM, nearest(told, DATUMS))
         lon, lat = self._degrees("lon", 180), self._degrees("lat", 90)
@@ -251,7 +254,9 @@ class _Row:
         return to_wgs84(lon, lat, datum)
 
     def _degrees(self, column: str, most: float) -> float:
-        value = unicodedata.normalize("NFKC", self.get(column))
+        value = self.get(column)
+        if not value.isascii():  # full-width digits, as an input method gives them
+            value = unicodedata.normalize("NFKC", value)
         try:
             number = float(value)
         except ValueError:

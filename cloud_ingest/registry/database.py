@@ -91,7 +91,11 @@ class Database:
     def revision(self) -> int:
         """Return a number that grows with every change."""
         with self._begin() as connection:
-            return int(connection.execute(sa.select(tables.state.c.revision)).scalar_one())
+            return self.revision_in(connection)
+
+    def revision_in(self, connection: sa.Connection) -> int:
+        """Do the same inside a transaction."""
+        return int(connection.execute(sa.select(tables.state.c.revision)).scalar_one())
 
     def contents(self) -> Contents:
         """Return all sites and devices.  A device whose profile this program has not gets no class."""

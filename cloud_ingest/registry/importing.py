@@ -76,9 +76,8 @@ def run_import(
         return plan.report()
     files = ", ".join(sheet.file for sheet in sheets)
     with database.writing(order.by, f"import of {files}: {plan.told()}", order.now_ms) as connection:
-        plan = _Plan(
-            database, connection, sheets, order, profiles
-        )  # as things are now that nobody else writes
+        if database.revision_in(connection) != plan.revision + 1:  # somebody else was faster
+            plan = _Plan(database, connection, sheets, order, profiles)
         plan.apply(connection)
     return plan.report(applied=not plan.checked.mistakes)
 
@@ -88,6 +87,7 @@ class _Plan:
         self, database: Database, connection: sa.Connection, sheets: Sequence[Sheet], order: Order,
         profiles: Mapping[str, Profile],
     ) -> None:  # fmt: skip
+        self.revision = database.revision_in(connection)  # first: what changes meanwhile is looked at again
         known, self._order = database.read(connection), order
         self.checked = check(sheets, Ground(profiles, known, order.bounds, order.datum))
         self.checked.mistakes += _of_denied(

@@ -151,7 +151,7 @@ def test_a_denial_is_remembered_and_can_be_taken_back(registry):
 
 
 def test_a_registered_device_is_retired_and_not_denied(registry):
-    with pytest.raises(Refused, match="'noise-01' is registered; decommission it instead"):
+    with pytest.raises(Refused, match="'noise-01' is registered; retire it instead"):
         approval.decide(registry, "device", "noise-01", allowed=False, by="li", now_ms=NOW)
     approval.decommission(registry, "noise-01", by="li", now_ms=NOW)
     with pytest.raises(Refused, match="'noise-01' was retired on 2025-11-24"):

@@ -42,7 +42,7 @@ def test_more_than_twenty_kinds_of_mistakes_are_all_told_and_nothing_is_imported
     assert told[8, "lat"] == ("115.9200", "is not within ±90", "are lon and lat exchanged?")
     assert told[9, "lon"] == ("31.8500", "is no longitude here", "are lon and lat exchanged?")
     assert told[10, "lat"][1] == "lies outside the district, 31.5 to 32.1"
-    assert told[12, "datum"] == ("cgcs2000", "is no datum", "use one of 'bd09', 'gcj02', 'wgs84'")
+    assert told[12, "datum"] == ("beijing54", "is no datum", "use one of 'bd09', 'gcj02', 'wgs84'")
     assert told[13, "device"][1:] == ("is given twice", "ids are unique, and line 2 has it")
     assert told[23, "unit"][1:] == ("is what 'ok-01' has", "check both, or retire 'ok-01' first")
     assert told[28, "agent"][1] == "is an agent that was denied"
@@ -183,6 +183,16 @@ def test_an_officers_workbook_with_chinese_headings_and_typed_cells_is_read(regi
     device = registry.contents().devices["noise-09"]
     assert (device.installed_on, device.unit) == ("2026-05-31", 7)
     assert 300 < abs(device.lon - 115.92) * 94_600 < 700, "metres that GCJ-02 is off there"
+
+
+def test_the_national_datum_is_taken_for_wgs84(registry, tmp_path):
+    head, row = (
+        DEVICES.splitlines()[0] + ",datum\n",
+        "n-7,噪声,Noise,sonbest_sm7901b,edge-01,s01,115.92,31.85,市政,CGCS2000\n",
+    )
+    (tmp_path / "n.csv").write_text(head + row, "utf-8")
+    assert imported(registry, tmp_path / "n.csv").applied
+    assert registry.contents().devices["n-7"].lon == 115.92
 
 
 def test_a_bus_address_is_free_again_when_its_device_is_replaced(registry, tmp_path):
