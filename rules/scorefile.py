@@ -38,6 +38,7 @@ class Wish(NamedTuple):
     budget_per_day: float = BUDGET
     detectors: tuple[str, ...] = ()
     utc_offset_h: float = 0.0
+    together: bool = False
 
 
 def lines(wish: Wish, *, as_json: bool, only_alarms: bool = False) -> Iterator[str]:
@@ -86,7 +87,7 @@ def points(wish: Wish) -> Iterator[Point]:
             )
         scorer = Scorer(
             [heading[n] for n in values], detectors=wish.detectors, budget_per_day=wish.budget_per_day,
-            calendar=Calendar(round(3600 * wish.utc_offset_h), weekends),
+            calendar=Calendar(round(3600 * wish.utc_offset_h), weekends), together=wish.together,
         )  # fmt: skip
         for line, row in enumerate(chain([first], rows) if first else (), 2):
             if row:

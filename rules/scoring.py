@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+METRICS = 8
+"""As many as are judged together."""
+TOGETHER = "*"
 BUDGET = 0.01
 """Alarms a day for each series where nobody says another: one in a hundred days."""
 
@@ -37,7 +40,10 @@ class Point(NamedTuple):
 
 
 class Scorer:
-    """Scores rows of values, one for each of ``names``; a row's values share its time."""
+    """Scores rows of values, one for each of ``names``; a row's values share its time.
+
+    With ``together`` the first eight are judged together as well, as one more series named :data:`TOGETHER`.
+    """
 
     def __init__(
         self,
@@ -46,13 +52,15 @@ class Scorer:
         detectors: Sequence[str] = (),
         budget_per_day: float = BUDGET,
         calendar: Calendar | None = None,
+        together: bool = False,
     ) -> None:
-        self._names = tuple(names)
-        self._words = [Words(Text(name, name)) for name in names]
-        self._bank = Bank(detectors, calendar or Calendar(0, weekends))
-        self._memory = RuleState.new(self._bank.basis, self._bank.columns, len(self._names))
-        self._level = level_of(budget_per_day, 1, len(self._bank.names))
-        self._standing = np.zeros(len(self._names), np.int8)
+        self._names, calendar = tuple(names), calendar or Calendar(0, weekends)
+        words = tuple(Words(Text(name, name)) for name in names)
+        self._each = _Track(Bank(detectors, calendar), words, budget_per_day)
+        self._joint: _Track | None = None
+        if together:
+            joint = (Words(Text(TOGETHER, TOGETHER), "", words[:METRICS]),)
+            self._joint = _Track(Bank(("hotelling",), calendar), joint, budget_per_day)
 
     def feed(self, time_ms: int, values: Sequence[float] | NDArray[np.float64]) -> list[Point]:
         """Return a point for each name.
@@ -61,13 +69,36 @@ class Scorer:
         newest before it.
         """
         row = np.asarray(values, np.float64)
+        told = self._each.judge(time_ms, row, None)
+        points = [Point(time_ms, name, float(row[n]), *told[n]) for n, name in enumerate(self._names)]
+        if self._joint is not None:
+            known = np.where(np.isfinite(row), row, np.nan)[:METRICS]
+            some = np.array([0.0 if np.isfinite(known).any() else np.nan])
+            points.append(Point(time_ms, TOGETHER, np.nan, *self._joint.judge(time_ms, some, known)[0]))
+        return points
+
+
+class _Track:
+    """A bank over some series that are always sampled together."""
+
+    def __init__(self, bank: Bank, words: Sequence[Words], budget_per_day: float) -> None:
+        self._bank, self._words, self._size = bank, words, len(words)
+        self._memory = RuleState.new(bank.basis, bank.columns, self._size)
+        self._level = level_of(budget_per_day, 1, len(bank.names))
+        self._standing = np.zeros(self._size, np.int8)
+
+    def judge(
+        self, time_ms: int, row: NDArray[np.float64], wide: NDArray[np.float64] | None
+    ) -> list[tuple[bool, float, str, Text | None]]:
+        """Return flag, score, detector and reason of each series."""
         judged = self._memory.columns["judged"]
         places = np.flatnonzero(np.isfinite(row) & (time_ms > judged))
         told: dict[int, tuple[float, str, Text | None]] = {}
         if len(places):
             sample = Sample(
-                places, row[places], np.full(len(places), time_ms), judged[places], self._standing[places]
-            )
+                places, row[places], np.full(len(places), time_ms), judged[places], self._standing[places],
+                None if wide is None else wide[None],
+            )  # fmt: skip
             self._memory.put("judged", places, time_ms)
             verdict = self._bank.sweep(self._memory, sample, self._level)
             begins = verdict.alarm & (self._standing[places] == 0)
@@ -75,10 +106,7 @@ class Scorer:
             for n, place in enumerate(places.tolist()):
                 why = verdict.why(n, self._bank.detectors, self._words[place]) if begins[n] else ("", None)
                 told[place] = (round(float(verdict.score[n]), 3), *why)
-        return [
-            Point(time_ms, name, float(row[n]), bool(self._standing[n]), *told.get(n, (0.0, "", None)))
-            for n, name in enumerate(self._names)
-        ]
+        return [(bool(self._standing[n]), *told.get(n, (0.0, "", None))) for n in range(self._size)]
 
 
 def score(

@@ -25,12 +25,15 @@ def main(argv: list[str] | None = None) -> int:
     score.add_argument(
         "--utc-offset", type=float, default=0.0, help="hours by which local time is ahead of UTC (0)"
     )
+    score.add_argument(
+        "--together", action="store_true", help="judge the first eight columns together as well, as series *"
+    )
     score.add_argument("--json", action="store_true", help="JSON lines with the reason in zh and en")
     score.add_argument("--alarms", action="store_true", help="only the values at which an alarm begins")
     given = parser.parse_args(argv)
     wish = Wish(
         given.file, given.time, tuple(given.value), frozenset(map(float, given.missing)), given.budget,
-        tuple(given.detectors), given.utc_offset,
+        tuple(given.detectors), given.utc_offset, given.together,
     )  # fmt: skip
     try:
         for line in lines(wish, as_json=given.json, only_alarms=given.alarms):

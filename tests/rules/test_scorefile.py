@@ -82,6 +82,21 @@ def test_a_file_cut_short_gives_the_same_scores_as_far_as_it_goes(tmp_path):
     assert part == [p for p in whole if p.time <= part[-1].time] or str(part) == str(whole[: len(part)])
 
 
+def test_columns_that_part_are_found_together_though_each_stays_in_its_range(tmp_path):
+    dice = np.random.default_rng(2)
+    both = dice.normal(0, 1, 500)
+    table = [
+        (T0 + 900 * n, 5 + b, 9 + (b if n < 450 else -b) + float(dice.normal(0, 0.05)))
+        for n, b in enumerate(both)
+    ]
+    file = write(tmp_path / "a.csv", table, "time,inlet,outlet")
+    found = [p for p in points(Wish(file, "time", together=True)) if p.detector]
+    assert {p.series for p in found} == {"*"}
+    assert T0 + 900 * 450 <= found[0].time // 1000 <= T0 + 900 * 456
+    assert "does not fit" in found[0].because.en
+    assert {p.series for p in points(Wish(file, "time"))} == {"inlet", "outlet"}
+
+
 def test_the_command_prints_a_reason_in_both_languages(tmp_path, capsys):
     file = write(tmp_path / "a.csv", rows())
     assert main(["score", str(file), "--time", "time", "--value", "level", "--json", "--alarms"]) == 0
