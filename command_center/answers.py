@@ -75,6 +75,10 @@ _ZH = {
     "it still stands": "告警条件仍然成立，不能复位",
     "it is not latched": "该告警未锁存，无需复位",
     "acknowledge it first": "请先确认，再复位",
+    "it does not wait": "该动作不在等待批准",
+    "there is nothing to undo": "没有可撤销的动作",
+    "this action has no reverse": "该动作没有反向动作",
+    "already done by ": "已由{}完成",
     "a reason is needed": "请填写原因",
     "it would end before it begins": "结束时间早于开始时间",
     "at most ": "超过允许的最长时间",
@@ -87,4 +91,6 @@ def refusal_zh(words: str) -> str:
     for begin, zh in _ZH.items():
         if words.startswith(begin):
             return zh.format(words[len(begin) :])
+    if "has approved it already" in words:
+        return "同一人不能批准两次，需要另一人"
     return f"操作被拒绝：{words}"

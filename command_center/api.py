@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
 from command_center.answers import as_error, as_json, map_errors
-from command_center.routes import alarms, audit, holds, receipts
+from command_center.routes import alarms, audit, holds, plans, receipts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +33,7 @@ def make_api(center: Center) -> FastAPI:
     mimetypes.add_type("text/javascript", ".mjs")
     map_errors(api)
     _guard(api)
-    for routes in (alarms, holds, audit, receipts):
+    for routes in (alarms, holds, audit, receipts, plans):
         routes.add(api, center)
     _add_page(api, center)
     return api

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import structlog
 
-from command_center import audit, policies
+from command_center import audit, plans, policies
 from command_center.api import make_api
 from command_center.audit import Signer
 from command_center.center import Center, alarm_json
 from command_center.data import Data
-from command_center.desk import Desk
+from command_center.desk import Desk, Follower
 from command_center.feed import Feed
 from command_center.hub import Hub
+from command_center.linkage import Linkage
 from command_center.notices import Telling
+from command_center.runs import Planner
 from command_center.store import Store
 from command_center.teller import Teller
 from telemetry.clock import Clock, SystemClock
@@ -51,7 +53,12 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
     ):
         told = policies.load(config.notify.file) if config.notify.file else None
         telling = Telling(told, lambda device: data.device(device).get("site")) if told else None
-        followers = [telling] if telling else []
+        planner = (
+            Planner(plans.load(config.linkage.file), lambda: data.known["devices"])
+            if config.linkage.file
+            else None
+        )
+        followers: list[Follower] = [one for one in (telling, planner) if one is not None]
         desk = Desk(store, clock, latching=frozenset(config.desk.latching), followers=followers)
         http = await resources.enter_async_context(aiohttp.ClientSession(trust_env=False))
         teller = (
@@ -76,12 +83,20 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 hub.publish("alarm", alarm_json(alarm, desk, data, clock.now_ms()))
 
         feed = Feed(config, desk, on_change, clock)
-        center = Center(config, store, desk, data, feed, hub, clock, Signer(config.audit.key), told, teller)
+        center = Center(
+            config, store, desk, data, feed, hub, clock, Signer(config.audit.key), told, teller, planner
+        )
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
             work = [feed.run(), data.run(), _health(center), _tick(center), _checkpoints(center)]
             if teller:
                 work.append(teller.run())
+            if planner:
+                linkage = Linkage(
+                    config, store, clock, lambda device: data.device(device).get("agent"),
+                    lambda runs: hub.publish("notices", sorted(runs)),
+                )  # fmt: skip
+                work.append(linkage.run())
             running = [tasks.create_task(one) for one in work]
             await stop.wait()
             hub.close()

@@ -13,6 +13,7 @@ from command_center.desk import STALE_ASSERTION_MS, Desk
 from command_center.feed import Feed
 from command_center.hub import Hub
 from command_center.policies import Told
+from command_center.runs import Planner
 from command_center.store import Store
 from command_center.teller import Teller
 from telemetry.clock import Clock
@@ -37,6 +38,7 @@ class Center(msgspec.Struct, frozen=True):
     signer: Signer
     told: Told | None = None
     teller: Teller | None = None
+    planner: Planner | None = None
 
     def json_of(self, alarm: Alarm) -> dict[str, Any]:
         """Return an alarm as the page and other readers see it now."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from command_center import policies
+from command_center import plans, policies
 from telemetry import topics
 from telemetry.broker import BrokerConfig
 from telemetry.config import Secret, load_toml
@@ -44,6 +44,13 @@ class NotifyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: Path | None = None
 
 
+class LinkageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done about which alarm: the file ``plans.yaml``; ``key`` proves our commands to the agents."""
+
+    file: Path | None = None
+    key: Secret | None = None
+
+
 class PageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the page is served."""
 
@@ -68,6 +75,7 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     desk: DeskConfig = DeskConfig()
     audit: AuditConfig = AuditConfig()
     notify: NotifyConfig = NotifyConfig()
+    linkage: LinkageConfig = LinkageConfig()
     page: PageConfig = PageConfig()
     title: Text = Text("指挥中心", "Command centre")
     map: MapConfig = MapConfig()
@@ -96,6 +104,8 @@ def load_config(path: Path) -> CenterConfig:
             raise ConfigError(path, f"$.audit.{key}", f"there is no folder '{file.parent}'")
     if config.notify.file is not None:
         policies.load(config.notify.file)
+    if config.linkage.file is not None:
+        plans.load(config.linkage.file)
     for key, file in (("streets", config.map.streets), ("pmtiles", config.map.pmtiles)):
         if file is not None and not file.is_file():
             raise ConfigError(path, f"$.map.{key}", f"there is no file '{file}'")

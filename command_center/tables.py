@@ -109,3 +109,30 @@ notices = sa.Table(  # one message to one person by one channel; its id is the i
     sa.Index("notices_sent", "channel", "sent_ms"),
     sa.Index("notices_provider", "channel", "provider_id"),
 )
+
+runs = sa.Table(  # one plan at work on one alarm, or a drill of it
+    "plan_runs",
+    metadata,
+    sa.Column("id", sa.String(96), primary_key=True),  # the alarm's id, or drill/…
+    sa.Column("plan", sa.String(64), nullable=False),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("began_ms", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+actions = sa.Table(  # one order to one device; its id is good for one execution
+    "plan_actions",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("run", sa.String(96), nullable=False, index=True),
+    sa.Column("plan", sa.String(64), nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("metric", sa.String(64), nullable=False),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("not_after", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("actions_of", "state", "not_after"),
+    sa.Index("actions_made", "plan", "created_ms"),
+)

@@ -30,7 +30,12 @@ class Channel:
         broker = self._broker
         try:
             async with aiomqtt.Client(
-                broker.host, broker.port, username=broker.username, password=broker.secret, timeout=TIMEOUT_S
+                broker.host,
+                broker.port,
+                username=broker.username,
+                password=broker.secret,
+                tls_context=broker.tls,
+                timeout=TIMEOUT_S,
             ) as client:
                 await client.publish(address, msgspec.json.encode(message), 1, timeout=TIMEOUT_S)
         except aiomqtt.MqttError as error:

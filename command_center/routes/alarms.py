@@ -8,7 +8,7 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from command_center import notices
+from command_center import notices, runs
 from command_center.answers import Missing, as_error, as_json
 from command_center.audit import Act
 from command_center.deeds import Deed, Kind
@@ -74,7 +74,11 @@ def add(api: FastAPI, center: Center) -> None:
         if center.told:
             async with center.store.read() as db:
                 told = await notices.of_alarm(db, alarm, center.told)
-        return as_json({**center.json_of(found[0]), "history": found[1], "notices": told})
+        run = None
+        if center.planner:
+            async with center.store.read() as db:
+                run = await runs.of_run(db, alarm, center.planner.plans)
+        return as_json({**center.json_of(found[0]), "history": found[1], "notices": told, "run": run})
 
     @api.post("/api/alarms/acknowledge", summary="Acknowledge many; those that are or were red are left out")
     async def post_many(many: Many, request: Request) -> Response:

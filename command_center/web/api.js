@@ -14,7 +14,8 @@
  *   classes:   {class: {label: Text, metrics: {metric: {unit, kind, label: Text,
  *               states: {"0": Text}, bits: {"0": Text}}}}}, metrics in the order of the class file
  * GET /api/alarms?state=all&limit=200    [Alarm JSON], newest first
- * GET /api/alarms/{id}                   Alarm JSON with history: [{id, at_ms, kind, body}], notices: [{…}]
+ * GET /api/alarms/{id}                   Alarm JSON with history: [{id, at_ms, kind, body}], notices: [{…}],
+ *                                        run: {plan, title, response, mode, clauses, checklist: […], actions: […]} | null
  * POST /api/alarms/{id}/{deed}           {name, comment, to?, until_ms?, until_resolved?, version?} → Alarm JSON; else {error: Text}
  *   acknowledge, take_back, assign, comment, shelve, unshelve, withdraw, restore, reset
  * POST /api/alarms/acknowledge           {name, comment, alarms: [{id, version}], dry_run} → {acknowledged, left} or the summary
@@ -64,6 +65,10 @@ const post = (path, body) => request(path, {
 
 /** Do to one alarm what the deed says (assign, comment, shelve, …); returns the alarm as it then stands. */
 export const doDeed = (id, deed, body) => post(`api/alarms/${encodeURIComponent(id)}/${deed}`, body);
+
+/** Tick off a task of a plan, approve an action or undo it, in a person's name. */
+export const doTask = (run, task, name) => post(`api/tasks/${task}/done/${run}`, { name });
+export const doAction = (action, deed, name) => post(`api/actions/${action}/${deed}`, { name });
 
 /** Acknowledge many; with `dry_run` only what it would come to. */
 export const acknowledgeMany = (body) => post('api/alarms/acknowledge', body);

@@ -6,6 +6,7 @@ import { momentOf, spanOf } from './format.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
 import { remember, rememberedName } from './person.js';
+import { PlanRun } from './planrun.js';
 import { now, set, state, takeAlarm } from './store.js';
 
 const REASONED = ['shelve', 'withdraw'];
@@ -62,6 +63,7 @@ function Record({ id }) {
     ${words && html`<p class="warn" role="alert">${words}</p>`}
     ${alarm?.guidance && html`<dl class="guidance">${['cause', 'consequence', 'advice'].filter((key) => alarm.guidance[key])
       .map((key) => html`<dt key=${key}>${t(`record.${key}`)}</dt><dd>${say(alarm.guidance[key])}</dd>`)}</dl>`}
+    ${told?.run && html`<${PlanRun} run=${told.run} />`}
     ${told?.notices?.length > 0 && html`<h3>${t('record.told')}</h3><${Notices} notices=${told.notices} />`}
     <h3>${t('record.history')}</h3>
     ${told ? html`<${Timeline} told=${told} />` : !words && html`<p class="soft">${t('record.loading')}</p>`}

@@ -1,4 +1,4 @@
-"""Who is told in the demo: people that do not exist, by vendors that do not exist either."""
+"""Who is told in the demo, and what is done: people, vendors and a street that do not exist."""
 
 from __future__ import annotations
 
@@ -47,3 +47,37 @@ def write_notify(config: Path, vendors_url: str) -> None:
     (config / "vendor.key").write_text(KEY, "utf-8")
     (config / "vendor.secret").write_text(SECRET, "utf-8")
     (config / "notify.yaml").write_text(_NOTIFY.format(url=vendors_url), "utf-8")
+
+
+_PLANS = """\
+# Written by the demo at every start.
+plans:
+  - id: charger_overheats
+    title: {zh: 充电桩过热处置, en: An EV charger overheats}
+    response: II
+    match: {class: [ev_charger], severity: [red, orange]}
+    checklist:
+      - {do: {zh: 电话核实现场有无明火, en: Ask by telephone whether anything burns}, owner: 值班员, within_s: 180}
+      - {do: {zh: 疏散车位，等候断电确认, en: Clear the bays and wait until the power is off}, owner: 街道网格员, within_s: 900}
+    actions:
+      - {id: cut, title: {zh: 切断充电, en: Cut the charger}, metric: charging_enabled, value: 0, undo: 1, interlock: automatic, within_s: 30}
+      - id: light
+        title: {zh: 调亮周边灯杆, en: Brighten the poles around}
+        metric: dimming
+        value: 100
+        undo: 40
+        interlock: automatic
+        around: {class: lamp_pole_controller, within_m: 500}
+  - id: fire
+    title: {zh: 火灾确认与出动, en: Confirm a fire and turn out}
+    response: I
+    match: {category: [fire], severity: [red]}
+    checklist:
+      - {do: {zh: 调看最近视频并电话核实, en: Look at the nearest camera and ask by telephone}, owner: 值班员, within_s: 120}
+      - {do: {zh: 通知微型消防站出动, en: Turn out the small fire station}, owner: 值班长, within_s: 180}
+"""
+
+
+def write_plans(config: Path) -> None:
+    """Write ``plans.yaml``."""
+    (config / "plans.yaml").write_text(_PLANS, "utf-8")

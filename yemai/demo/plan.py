@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from telemetry.errors import Unavailable
-from yemai.demo.notify import write_notify
+from yemai.demo.notify import write_notify, write_plans
 from yemai.words import say
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
         )
     _registry(district, config)
     write_notify(config, f"http://127.0.0.1:{vendors}")
+    write_plans(config)
     page_url, data_url = f"http://127.0.0.1:{page_port}", f"http://127.0.0.1:{data}"
     return Plan(
         folder=folder,
@@ -125,6 +126,7 @@ def _agent(agent: Agent, broker: int, outbox: Path, ends: Mapping[str, Mapping[s
         "area": AREA,
         "broker": {"host": "127.0.0.1", "port": broker},
         "outbox": {"path": str(outbox), "max_bytes": OUTBOX_BYTES},
+        "commands": {"allow": [{"by": "center", "metrics": ["charging_enabled", "dimming"]}]},
         "buses": [
             {
                 "id": bus.id,
@@ -174,6 +176,7 @@ def _center(
         "desk": {"url": f"sqlite+aiosqlite:///{state / 'desk.db'}"},
         "audit": {"key": str(state / "audit.key"), "checkpoints": str(state / "audit.checkpoints")},
         "notify": {"file": "notify.yaml"},
+        "linkage": {"file": "plans.yaml"},
         "data": {"url": data_url},
         "page": {"host": "127.0.0.1", "port": page},
         "title": {"zh": f"叶脉 · {district.name.zh}指挥中心", "en": f"Yemai · {district.name.en}"},

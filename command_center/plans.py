@@ -1,0 +1,179 @@
+"""``plans.yaml``: what is done about which alarm — a checklist for people, actions for devices.
+
+Pure but for reading the file.  Matching is deterministic and explains itself: of the plans whose every given field
+holds, the one with the most fields, then the highest version, then the first by id.  The alarm's colour, its
+category and the plan's response level are three fields, and none stands for another.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from command_center.policies import Match
+from command_center.rosters import minutes
+from telemetry.config import load_yaml
+from telemetry.errors import ConfigError
+from telemetry.severity import Severity
+from telemetry.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from command_center.lifecycle import Alarm
+
+Response = Literal["I", "II", "III", "IV"]
+Interlock = Literal["automatic", "one", "two"]
+Mode = Literal["live", "dry_run", "drill"]
+FIELDS = ("severity", "category", "class", "rule", "site", "hours")
+
+
+class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From ``begin`` to ``end`` (``HH:MM``), over midnight where the end comes first."""
+
+    begin: str
+    end: str
+
+
+class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that ``owner`` does within a time."""
+
+    do: Text
+    owner: str
+    within_s: float
+
+
+class Around(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_": "class"}):
+    """Devices of a class at most so far from the alarm's own device."""
+
+    class_: str
+    within_m: float
+
+
+class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Set a metric of the alarm's device, or of the devices around it; read back within ``within_s`` or it failed.
+
+    ``undo`` is what sets it back.  ``automatic`` acts at once, ``one`` and ``two`` wait for so many people.
+    """
+
+    id: str
+    title: Text
+    metric: str
+    value: float
+    undo: float | None = None
+    around: Around | None = None
+    interlock: Interlock = "two"
+    within_s: float = 30.0
+    tolerance: float = 0.5
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One plan.  ``dry_run`` records what it would do and does nothing."""
+
+    id: str
+    title: Text
+    response: Response
+    match: Match = Match()
+    hours: Hours | None = None
+    version: int = 1
+    dry_run: bool = False
+    checklist: tuple[Task, ...] = ()
+    actions: tuple[Action, ...] = ()
+
+
+class Plans(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file.  More than ``most_per_minute`` actions of one plan, or the same actuator within ``dwell_s``, are held."""
+
+    plans: tuple[Plan, ...]
+    zone: str = "Asia/Shanghai"
+    most_per_minute: int = 20
+    dwell_s: float = 30.0
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Which plan, and for each plan which of its fields held and which did not."""
+
+    plan: Plan | None
+    clauses: dict[str, dict[str, bool]]
+
+
+def load(path: Path) -> Plans:
+    """Read and check ``plans.yaml``; raise :class:`ConfigError`."""
+    found = load_yaml(path, Plans)
+    seen: set[str] = set()
+    colours = {severity.label.en for severity in Severity}
+    for n, plan in enumerate(found.plans):
+        at = f"$.plans[{n}]"
+        if plan.id in seen:
+            raise ConfigError(path, f"{at}.id", f"'{plan.id}' is there twice")
+        seen.add(plan.id)
+        if wrong := [word for word in plan.match.severity if word not in colours]:
+            raise ConfigError(
+                path, f"{at}.match.severity", f"no colour '{wrong[0]}'", hint="red, orange, yellow or blue"
+            )
+        if plan.hours:
+            for key in ("begin", "end"):
+                try:
+                    minutes(getattr(plan.hours, key))
+                except ValueError:
+                    raise ConfigError(
+                        path, f"{at}.hours.{key}", "no time of day", hint='like "08:00"'
+                    ) from None
+        names = [action.id for action in plan.actions]
+        for m, action in enumerate(plan.actions):
+            if names.count(action.id) > 1:
+                raise ConfigError(path, f"{at}.actions[{m}].id", f"'{action.id}' is there twice")
+            if not 1 <= action.within_s <= 3600:
+                raise ConfigError(
+                    path, f"{at}.actions[{m}].within_s", f"{action.within_s} is not between 1 and 3600 s"
+                )
+    return found
+
+
+def choose(plans: Plans, alarm: Alarm, site: str | None, now_ms: int) -> Choice:
+    """Return the plan for an alarm and why."""
+    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(plans.zone))
+    clauses = {plan.id: _clauses(plan, alarm, site, local.hour * 60 + local.minute) for plan in plans.plans}
+    fitting = [plan for plan in plans.plans if all(clauses[plan.id].values())]
+    best = min(fitting, key=lambda plan: (-len(clauses[plan.id]), -plan.version, plan.id), default=None)
+    return Choice(best, clauses)
+
+
+def _clauses(plan: Plan, alarm: Alarm, site: str | None, minute: int) -> dict[str, bool]:
+    match = plan.match
+    told: dict[str, tuple[Iterable[Any], Any]] = {
+        "severity": (match.severity, alarm.worst.label.en),
+        "category": (match.category, alarm.category),
+        "class": (match.class_, alarm.device_class),
+        "rule": (match.rule, alarm.rule),
+        "site": (match.site, site),
+    }
+    clauses = {field: value in wanted for field, (wanted, value) in told.items() if wanted}
+    if plan.hours:
+        begin, end = minutes(plan.hours.begin), minutes(plan.hours.end)
+        clauses["hours"] = begin <= minute < end if begin < end else minute >= begin or minute < end
+    return clauses
+
+
+def coverage(plans: Plans, classes: Iterable[str]) -> list[dict[str, Any]]:
+    """Return for each class and colour the plans that may hold, and those that hold whatever else the alarm is."""
+    rows = []
+    for name in sorted(classes):
+        for severity in sorted(Severity, reverse=True):
+            colour = severity.label.en
+            may = [
+                plan for plan in plans.plans
+                if (not plan.match.class_ or name in plan.match.class_) and (not plan.match.severity or colour in plan.match.severity)
+            ]  # fmt: skip
+            sure = [
+                plan.id for plan in may
+                if not (plan.match.category or plan.match.rule or plan.match.site or plan.hours)
+            ]  # fmt: skip
+            rows.append(
+                {"class": name, "severity": colour, "plans": [plan.id for plan in may], "always": sure}
+            )
+    return rows

@@ -1,0 +1,98 @@
+"""Plans: which there are, what they cover, their runs, and what people say to their actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from command_center import plans as plans_
+from command_center import runs
+from command_center.answers import Missing, as_json
+from command_center.routes.alarms import Name, act_of
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from command_center.center import Center
+
+
+class By(BaseModel):
+    """Who does it."""
+
+    name: Name
+
+
+class Drill(BaseModel):
+    """An exercise of a plan as if it began at a device."""
+
+    name: Name
+    device: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+def add(api: FastAPI, center: Center) -> None:
+    """Add the routes."""
+    planner = center.planner
+    if planner is None:
+        return
+
+    @api.get("/api/plans", summary="The plans")
+    async def get_plans() -> Response:
+        return as_json(planner.plans.plans)
+
+    @api.get("/api/plans/coverage", summary="Which class and colour has which plan, and which has none")
+    async def get_coverage() -> Response:
+        rows = plans_.coverage(planner.plans, center.data.known["classes"])
+        return as_json({"without": [row for row in rows if not row["plans"]], "rows": rows})
+
+    @api.post("/api/plans/{plan}/drill", summary="Run a plan as an exercise; nothing of it reaches a device")
+    async def post_drill(plan: str, wanted: Drill, request: Request) -> Response:
+        async with center.store.change() as db:
+            try:
+                key = await planner.drill(
+                    db, plan, wanted.device, act_of(request, wanted.name), center.clock.now_ms()
+                )
+            except KeyError:
+                raise Missing(f"没有预案 {plan}", f"there is no plan {plan}") from None
+        return await _told(key)
+
+    @api.get("/api/runs/{run:path}", summary="A plan at work: the alarm's id, or a drill's")
+    async def get_run(run: str) -> Response:
+        return await _told(run)
+
+    @api.post("/api/tasks/{task}/done/{run:path}", summary="Tick a task off a run's checklist")
+    async def post_task(task: int, run: str, by: By, request: Request) -> Response:
+        async with center.store.change() as db:
+            try:
+                await runs.tick_off(
+                    db, run, task, planner.plans, act_of(request, by.name), center.clock.now_ms()
+                )
+            except KeyError:
+                raise Missing("没有这个任务", "there is no such task") from None
+        center.hub.publish("notices", [run])
+        return await _told(run)
+
+    @api.post("/api/actions/{action}/approve", summary="Say yes to an action that waits")
+    async def post_approve(action: str, by: By, request: Request) -> Response:
+        return await _acted(action, by, request, runs.approve)
+
+    @api.post("/api/actions/{action}/undo", summary="Order the reverse of an action")
+    async def post_undo(action: str, by: By, request: Request) -> Response:
+        return await _acted(action, by, request, runs.undo)
+
+    async def _acted(action: str, by: By, request: Request, deed: Any) -> Response:
+        async with center.store.change() as db:
+            try:
+                told = await deed(db, action, act_of(request, by.name), center.clock.now_ms())
+            except KeyError:
+                raise Missing(f"没有动作 {action}", f"there is no action {action}") from None
+        return as_json({"result": told})
+
+    async def _told(run: str) -> Response:
+        async with center.store.read() as db:
+            found = await runs.of_run(db, run, planner.plans)
+        if found is None:
+            raise Missing(f"没有预案执行 {run}", f"no plan runs for {run}")
+        return as_json(found)

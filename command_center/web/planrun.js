@@ -1,0 +1,47 @@
+/** A plan at work: why it was chosen, who has what to do by when, and how far each action has really come. */
+import { html, useState } from './vendor/htm/standalone.module.js';
+import { doAction, doTask } from './api.js';
+import { clockOf } from './format.js';
+import { say, t } from './i18n.js';
+import { rememberedName } from './person.js';
+import { set, state } from './store.js';
+
+const UNDOABLE = ['executed', 'verified', 'failed'];
+
+export function PlanRun({ run }) {
+  const [words, setWords] = useState(null);
+  if (!run.plan) return html`<h3>${t('plan')}</h3><p class="noplan">${t('plan.none')}</p>`;
+  async function act(deed) {
+    const name = rememberedName().trim();
+    if (!name) {
+      setWords(t('plan.name'));
+      return;
+    }
+    try {
+      await deed(name);
+      setWords(null);
+      set({ notices: state.notices + 1 });
+    } catch (error) {
+      if (!error.words) throw error;
+      setWords(t('deed.failed', say(error.words)));
+    }
+  }
+  const clauses = Object.keys(run.clauses ?? {});
+  return html`<section class="planrun">
+    <h3>${t('plan')} · ${say(run.title)} <span class="category">${t('plan.response', run.response)}</span>
+      ${run.mode !== 'live' && html`<span class="category mode">${t(`plan.mode.${run.mode}`)}</span>`}</h3>
+    ${clauses.length > 0 && html`<p class="soft">${t('plan.why', clauses.join(', '))}</p>`}
+    <ol class="timeline tasks">${run.checklist.map((task, n) => html`<li key=${n}>
+      <span>${say(task.do)}</span>
+      ${task.done ? html`<b>✓ ${t('plan.done.by', task.done[0], clockOf(task.done[1], state.lang))}</b>`
+        : html`<span class="soft">${t('plan.due', task.owner, clockOf(task.due_ms, state.lang))}</span>
+          <button onClick=${() => act((name) => doTask(run.run, n, name))}>${t('plan.done')}</button>`}</li>`)}</ol>
+    <ol class="timeline actions">${run.actions.map((action) => html`<li key=${action.id} data-state=${action.state}>
+      <span>${say(action.title)} · ${state.devices.get(action.device) ? say(state.devices.get(action.device).name) : action.device}</span>
+      <b>${action.state === 'verified' ? '✓ ' : ''}${t(`action.${action.state}`)}${action.problem ? `：${action.problem}` : ''}</b>
+      ${action.state === 'waiting' && html`<button onClick=${() => act((name) => doAction(action.id, 'approve', name))}>${t('plan.approve')} ${action.approved?.length ?? 0}/${action.interlock === 'two' ? 2 : 1}</button>`}
+      ${UNDOABLE.includes(action.state) && action.undo !== undefined && html`<button onClick=${() => act((name) => doAction(action.id, 'undo', name))}>${t('plan.undo')}</button>`}
+    </li>`)}</ol>
+    ${words && html`<p class="warn" role="alert">${words}</p>`}
+  </section>`;
+}
