@@ -118,8 +118,22 @@ class Planner:
         body = msgspec.json.encode(Run(plan.version, clauses))
         await db.execute(_runs.insert().values(id=key, plan=plan.id, mode=mode, began_ms=now, body=body))
         for action in plan.actions:
-            for target in self._targets(action, device):
+            targets = self._targets(action, device)
+            if not targets:
+                await self._nothing(db, key, plan.id, mode, action, now)
+            for target in targets:
                 await self._order(db, key, plan.id, mode, action, target, now)
+
+    async def _nothing(
+        self, db: AsyncConnection, run: str, plan: str, mode: Mode, action: Action, now: int
+    ) -> None:
+        """Record that an action found no device, so that nobody believes it was done."""
+        around = action.around
+        problem = f"no '{around.class_}' within {around.within_m:g} m" if around else "no device"
+        order = _order_of(action, "failed", now, problem)
+        await db.execute(
+            _actions.insert().values(**row_of(run, plan, "-", action.metric, mode, "failed", order, now))
+        )
 
     async def _order(
         self, db: AsyncConnection, run: str, plan: str, mode: Mode, action: Action, device: str, now: int
@@ -127,10 +141,7 @@ class Planner:
         problem = await self._breaker(db, plan, device, action.metric, now) if mode == "live" else ""
         state = "waiting" if _NEEDED[action.interlock] else "requested"
         state = mode if mode != "live" else "held" if problem else state
-        order = Order(
-            action.id, {"zh": action.title.zh, "en": action.title.en}, action.value, action.within_s, action.tolerance,
-            action.interlock, action.undo, steps=((state, now),), problem=problem,
-        )  # fmt: skip
+        order = _order_of(action, state, now, problem)
         await db.execute(
             _actions.insert().values(**row_of(run, plan, device, action.metric, mode, state, order, now))
         )
@@ -169,6 +180,13 @@ class Planner:
             if d["class"] == action.around.class_ and d.get("lon") is not None
         ]
         return [key for metres, key in sorted(near) if metres <= action.around.within_m and key != device]
+
+
+def _order_of(action: Action, state: str, now: int, problem: str) -> Order:
+    return Order(
+        action.id, {"zh": action.title.zh, "en": action.title.en}, action.value, action.within_s, action.tolerance,
+        action.interlock, action.undo, steps=((state, now),), problem=problem,
+    )  # fmt: skip
 
 
 def row_of(

@@ -30,7 +30,7 @@ export function PlanRun({ run }) {
   return html`<section class="planrun">
     <h3>${t('plan')} · ${say(run.title)} <span class="category">${t('plan.response', run.response)}</span>
       ${run.mode !== 'live' && html`<span class="category mode">${t(`plan.mode.${run.mode}`)}</span>`}</h3>
-    ${clauses.length > 0 && html`<p class="soft">${t('plan.why', clauses.join(', '))}</p>`}
+    ${clauses.length > 0 && html`<p class="soft">${t('plan.why', clauses.map((name) => t(`clause.${name}`)).join(' · '))}</p>`}
     <ol class="timeline tasks">${run.checklist.map((task, n) => html`<li key=${n}>
       <span>${say(task.do)}</span>
       ${task.done ? html`<b>✓ ${t('plan.done.by', task.done[0], clockOf(task.done[1], state.lang))}</b>`

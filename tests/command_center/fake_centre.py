@@ -44,6 +44,7 @@ class FakeCentre:
         self.silent = False
         self.away = False
         self.notices: list[Json] = []
+        self.run: Json | None = None
         self._port = port
         self._pulse_s = pulse_s
         self._streams: set[web.StreamResponse] = set()
@@ -156,6 +157,7 @@ class FakeCentre:
         app.router.add_get("/api/alarms", self._list)
         app.router.add_get("/api/alarms/{id}", self._record)
         app.router.add_post("/api/alarms/acknowledge", self._many)
+        app.router.add_post("/api/actions/{id}/{deed}", self._act)
         app.router.add_post("/api/alarms/{id}/acknowledge", self._acknowledge)
         app.router.add_post("/api/alarms/{id}/{deed}", self._deed)
         app.router.add_get("/api/data/history", self._history)
@@ -275,7 +277,13 @@ class FakeCentre:
                 "body": {"name": "李娜", "text": "现场无明火"},
             },
         ]
-        return web.json_response({**alarm, "history": history, "notices": self.notices})
+        return web.json_response({**alarm, "history": history, "notices": self.notices, "run": self.run})
+
+    async def _act(self, request: web.Request) -> web.StreamResponse:
+        assert self.run is not None
+        self.seen.append((request.match_info["deed"], await request.json()))
+        self.run["actions"][0] |= {"state": "verified", "undo": 1}
+        return web.json_response({"result": "requested"})
 
     async def _many(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

@@ -337,3 +337,36 @@ def test_the_record_shows_who_was_told_and_calls_accepted_not_delivered(browser,
         accepted = screen.wait_for(".notices li[data-state=accepted]").inner_text()
         assert "尚未证实送达" in accepted
         assert "red 第 2 步" in screen.wait_for(".notices li[data-state=pending]").inner_text()
+
+
+def test_the_record_shows_the_plan_why_it_holds_and_how_far_each_action_really_is(browser, centre):
+    action = {
+        "id": "a1",
+        "device": centre.devices[0]["id"],
+        "title": text("切断充电", "Cut the charger"),
+        "interlock": "two",
+    }
+    centre.run = {
+        "run": "r", "plan": "charger", "title": text("充电桩过热处置", "Charger overheats"), "response": "II", "mode": "live",
+        "clauses": {"severity": True, "class": True}, "checklist": [],
+        "actions": [{**action, "state": "waiting", "approved": ["李娜"]}, {**action, "id": "a2", "state": "executed"}],
+    }  # fmt: skip
+    with opened(browser, centre) as screen:
+        screen.page.evaluate("localStorage.setItem('yemai.name', '赵敏')")
+        screen.wait_for(".alarms li.alarm .open").click()
+        plan = screen.wait_for(".planrun").inner_text()
+        assert "II 级响应" in plan
+        assert "匹配：颜色 · 设备类别" in plan
+        assert "已执行，待回读" in screen.wait_for(".actions li[data-state=executed]").inner_text()
+        waiting = screen.wait_for(".actions li[data-state=waiting]")
+        assert "批准 1/2" in waiting.inner_text()
+        waiting.locator("button").click()
+        assert "已回读核实" in screen.wait_for(".actions li[data-state=verified]").inner_text()
+        assert centre.seen == [("approve", {"name": "赵敏"})]
+
+
+def test_an_alarm_without_a_plan_says_so(browser, centre):
+    centre.run = {"run": "r", "plan": None, "mode": "live", "clauses": {}, "checklist": [], "actions": []}
+    with opened(browser, centre, query="?lang=en") as screen:
+        screen.wait_for(".alarms li.alarm .open").click()
+        assert "No plan matches" in screen.wait_for(".noplan").inner_text()

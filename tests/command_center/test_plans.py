@@ -135,6 +135,14 @@ async def test_the_actions_reach_the_device_itself_and_those_around_it_by_interl
     }  # fmt: skip
 
 
+async def test_an_action_that_finds_no_device_says_so(desk):
+    await take(desk, began(device="nowhere"))
+    [light] = [
+        a for a in (await run_of(desk, began(device="nowhere").alarm))["actions"] if a["action"] == "light"
+    ]
+    assert (light["state"], light["problem"]) == ("failed", "no 'lamp_pole_controller' within 100 m")
+
+
 async def test_two_people_are_two_people(desk, clock):
     await take(desk, began())
     by_name = {a["action"]: a["id"] for a in (await run_of(desk, began().alarm))["actions"]}

@@ -16,6 +16,14 @@ from simulators.vendors import KEY, SECRET, Vendors
 from telemetry.severity import Severity
 from telemetry.transitions import Change
 
+PLANS = """
+plans:
+  - id: p
+    title: {zh: 预案, en: Plan}
+    response: I
+    checklist: [{do: {zh: 核实, en: Check}, owner: 值班员, within_s: 60}]
+    actions: [{id: siren, title: {zh: 警笛, en: Siren}, metric: siren, value: 1, interlock: two}]
+"""
 FAST = SETUP.replace("after_s: 120", "after_s: 1").replace("after_s: 60", "after_s: 0.5")
 
 
@@ -55,7 +63,9 @@ async def town(tmp_path, mosquitto, unused_tcp_port, http, monkeypatch):
         setup = FAST.format(url=url) + 'receipt_token: "env:FAKE_SECRET"\n'
         (tmp_path / "notify.yaml").write_text(setup, "utf-8")
         config = write_config(tmp_path, mosquitto.port, unused_tcp_port)
-        config.write_text(config.read_text("utf-8") + 'notify = { file = "notify.yaml" }\n', "utf-8")
+        (tmp_path / "plans.yaml").write_text(PLANS, "utf-8")
+        more = 'notify = { file = "notify.yaml" }\nlinkage = { file = "plans.yaml" }\n'
+        config.write_text(config.read_text("utf-8") + more, "utf-8")
         hearing = asyncio.ensure_future(feed.run())
         await wait_until(lambda: feed.client)
         one = Town(tmp_path, feed, vendors, config, f"http://127.0.0.1:{unused_tcp_port}", http)
@@ -132,3 +142,30 @@ async def test_a_key_pressed_on_the_telephone_acknowledges_and_ends_the_chain(to
         "alarm.acknowledge",
         "voice",
     )
+
+
+async def test_plans_over_http_want_two_people_and_leave_a_trail(town):
+    alarm = transition(0, Change.BEGAN, Severity.RED)
+    await town.feed.tell(1, alarm)
+    await wait_until(lambda: 1 in town.feed.acked)
+    _, run = await town.ask(f"/api/runs/{alarm.alarm}")
+    [siren] = run["actions"]
+    approve = f"/api/actions/{siren['id']}/approve"
+    assert (await town.ask(approve, {"name": "王"}))[1] == {"result": "waiting"}
+    status, told = await town.ask(approve, {"name": "王"})
+    assert (status, told["error"]["zh"]) == (409, "同一人不能批准两次，需要另一人")
+    assert (await town.ask(approve, {"name": "李"}))[1] == {"result": "requested"}
+    assert (await town.ask("/api/actions/none/approve", {"name": "李"}))[0] == 404
+    _, run = await town.ask(f"/api/tasks/0/done/{alarm.alarm}", {"name": "王"})
+    assert run["checklist"][0]["done"][0] == "王"
+    status, drill = await town.ask("/api/plans/p/drill", {"name": "李", "device": "d"})
+    assert (status, drill["mode"], drill["actions"][0]["state"]) == (200, "drill", "drill")
+    assert (await town.ask("/api/plans/q/drill", {"name": "李", "device": "d"}))[0] == 404
+    assert (await town.ask("/api/plans/coverage"))[1] == {"without": [], "rows": []}
+    _, trail = await town.ask("/api/audit")
+    assert [entry["what"] for entry in trail] == [
+        "plan.drill",
+        "plan.task",
+        "action.approve",
+        "action.approve",
+    ]

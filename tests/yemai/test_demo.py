@@ -115,6 +115,17 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
             return [a for a in await answer.json() if a["rule"] == "ev_charger.overheat"]
 
     await wait_until(raised, 20, "the alarm on the desk")
+
+    async def acted():
+        [alarm] = await raised()
+        async with http.get(f"{state['page']}/api/alarms/{alarm['id']}") as answer:
+            told = await answer.json()
+        done = {(a["action"], a["device"]): a["state"] for a in told["run"]["actions"]}
+        proofs = {(n["channel"], n["state"]) for n in told["notices"] if "channel" in n}
+        return done == dict.fromkeys(wanted, "verified") and ("wecom", "accepted") in proofs
+
+    wanted = [("cut", "chg-05"), ("light", "lamp-01"), ("light", "lamp-07")]
+    await wait_until(acted, 20, "the charger cut, two poles bright, both read back, and somebody told")
     demo.terminate()
     code, out, err = await said(demo, 40)
     assert code == 0

@@ -67,7 +67,7 @@ plans:
         value: 100
         undo: 40
         interlock: automatic
-        around: {class: lamp_pole_controller, within_m: 500}
+        around: {class: lamp_pole_controller, within_m: 700}
   - id: fire
     title: {zh: 火灾确认与出动, en: Confirm a fire and turn out}
     response: I
