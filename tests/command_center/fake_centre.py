@@ -44,7 +44,7 @@ class FakeCentre:
         self.silent = False
         self.away = False
         self.notices: list[Json] = []
-        self.run: Json | None = None
+        self.run: Any = None
         self._port = port
         self._pulse_s = pulse_s
         self._streams: set[web.StreamResponse] = set()
@@ -280,7 +280,6 @@ class FakeCentre:
         return web.json_response({**alarm, "history": history, "notices": self.notices, "run": self.run})
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
-        assert self.run is not None
         self.seen.append((request.match_info["deed"], await request.json()))
         self.run["actions"][0] |= {"state": "verified", "undo": 1}
         return web.json_response({"result": "requested"})
@@ -309,8 +308,7 @@ class FakeCentre:
         alarm = self.alarms[request.match_info["id"]]
         self.seen.append((deed, body))
         if self.refusal is not None:
-            status, words = self.refusal
-            return web.json_response({"error": words}, status=status)
+            return web.json_response({"error": self.refusal[1]}, status=self.refusal[0])
         alarm = alarm | {"version": alarm["version"] + 1}
         if deed == "shelve":
             hold = {"by": body["name"], "reason": body["comment"], "until_ms": body["until_ms"]}
