@@ -137,6 +137,7 @@ class _Agent:
             if stop.is_set():
                 notify("STOPPING=1")
                 await self._drain()
+                await self._uplink.farewell()
             else:
                 await self._flush()
             for task in tasks:

@@ -91,7 +91,7 @@ async def ask(path: Path, word: str) -> bytes:
                     await writer.wait_closed()
     except (OSError, TimeoutError) as error:
         raise Unavailable(
-            f"no agent answers on {path}: {getattr(error, 'strerror', None) or 'no answer in time'}"
+            f"no agent answers on {path}: {getattr(error, 'strerror', None) or 'no answer in time'}; is it running, and may you read the socket?"
         ) from None
 
 

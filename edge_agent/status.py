@@ -112,7 +112,9 @@ class Board:
         """Return the status since a session began; without it, the last will."""
         agent = AgentId(self._config.agent)
         if since is None or self._parts is None:
-            return AgentStatus(agent, online=False, boot=boot, since=self._clock.now_ms())
+            return AgentStatus(
+                agent, online=False, boot=boot, since=self._clock.now_ms(), version=self._version, config=self.config_state,
+            )  # fmt: skip
         _, gatherer, uplink, buffer = self._parts
         metrics = dict(uplink.link.metrics()) if uplink.link is not None else {}
         metrics |= {"outbox_bytes": float(used), "readings_in_memory": float(gatherer.in_memory)}

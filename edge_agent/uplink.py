@@ -7,6 +7,7 @@ message.  A lost way is tried again for ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_S = 5.0
 _MOST_ACK_BYTES = 64 * 1024
 _TELL_S = 60.0
+_FAREWELL_S = 2.0
 log = structlog.get_logger()
 
 
@@ -86,6 +88,16 @@ class Uplink:
             ):
                 with attempt:
                     await self._call()
+
+    async def farewell(self) -> None:
+        """Say that the agent goes, if the way is open: a broker that is left politely publishes no last will."""
+        if self.link is None or not self.up.is_set():
+            return
+        config, codec = self._config, codecs.codec(self._config.uplink.module.CODEC)
+        topic = topics.status(config.area, config.agent)
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await self.link.send(topic, codec.encode(self._status(None)), retain=True)
 
     async def _call(self) -> None:
         """Run one session in a task of its own.

@@ -99,6 +99,9 @@ def convert(raw: object, kind: type[T], *, file: Path, at: str = "$") -> T:
             path, problem = f"{path}.{unknown[1]}", "unknown key"
         elif value := _value_at(raw, path):
             problem = f"{problem}, here {value}"
+            if typing.get_origin(spot) is typing.Literal:
+                problem = f"no {value}"
+                hint = did_you_mean(value.strip("'"), map(str, typing.get_args(spot)))
         raise ConfigError(file, at + path[1:], problem, hint=hint) from None
 
 

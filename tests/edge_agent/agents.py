@@ -13,6 +13,17 @@ from telemetry.codecs import json as wire
 from telemetry.readings import Ack, Upload
 
 AREA = "test"
+NOWHERE = """
+[[buses]]
+id = "b1"
+driver = "modbus_tcp"
+period_s = 0.2
+link = { host = "127.0.0.1", port = 1 }
+[[buses.devices]]
+id = "noise-01"
+profile = "sonbest_sm7901b"
+unit = 1
+"""
 
 
 def write_config(folder, broker_port, buses, *, agent="edge-01", max_bytes=50_000_000):

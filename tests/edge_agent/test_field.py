@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from agents import Cloud, counters, start, stop, write_config
+from agents import NOWHERE, Cloud, counters, start, stop, write_config
 from waiting import wait_until
 
 from edge_agent.budget import Budget
@@ -28,17 +28,6 @@ from telemetry.quality import Quality
 from telemetry.readings import AgentStatus, Reading, Upload
 from telemetry.testing import ManualClock
 
-NOWHERE = """
-[[buses]]
-id = "b1"
-driver = "modbus_tcp"
-period_s = 0.05
-link = { host = "127.0.0.1", port = 1 }
-[[buses.devices]]
-id = "noise-01"
-profile = "sonbest_sm7901b"
-unit = 1
-"""
 T0 = 1_764_000_000_000
 
 

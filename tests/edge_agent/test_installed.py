@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from agents import stop, write_config
+from agents import NOWHERE, stop, write_config
 from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -24,17 +24,6 @@ CLOUDS = (
     "influxdb_client",
     "grafana_client",
 )
-NOWHERE = """
-[[buses]]
-id = "b1"
-driver = "modbus_tcp"
-period_s = 0.2
-link = { host = "127.0.0.1", port = 1 }
-[[buses.devices]]
-id = "noise-01"
-profile = "sonbest_sm7901b"
-unit = 1
-"""
 
 
 @pytest.mark.parametrize(

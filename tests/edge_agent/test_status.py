@@ -7,25 +7,13 @@ import socket
 import sys
 
 import pytest
-from agents import Cloud, start, stop, write_config
+from agents import NOWHERE, Cloud, start, stop, write_config
 from waiting import wait_until
 
 from edge_agent.config import load_config
 from edge_agent.local import answering, ask, default_socket
 from edge_agent.watchdog import interval_s, notify
 from telemetry.errors import Refused
-
-NOWHERE = """
-[[buses]]
-id = "b1"
-driver = "modbus_tcp"
-period_s = 0.2
-link = { host = "127.0.0.1", port = 1 }
-[[buses.devices]]
-id = "noise-01"
-profile = "sonbest_sm7901b"
-unit = 1
-"""
 
 
 async def yemai(*words):
@@ -44,7 +32,7 @@ async def test_a_running_agent_tells_of_its_devices_its_outbox_and_its_way(tmp_p
     code, _, err = await yemai("edge", "status", "--config", str(config))
     assert (code, err) == (
         2,
-        f"yemai: no agent answers on {tmp_path}/edge-01.db.sock: No such file or directory\n",
+        f"yemai: no agent answers on {tmp_path}/edge-01.db.sock: No such file or directory; is it running, and may you read the socket?\n",
     )
     end = Cloud(mosquitto.port)
     cloud = asyncio.ensure_future(end.run())
@@ -86,6 +74,11 @@ async def test_the_retained_status_says_how_long_the_buffer_lasts(tmp_path, mosq
     assert told["online"] is True
     assert told["metrics"]["outbox_bytes"] >= 0
     await stop(agent)
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port, timeout=5) as client:
+        await client.subscribe("yemai/v1/test/edge-01/status", 1)
+        async with asyncio.timeout(10):
+            told = json.loads((await anext(aiter(client.messages))).payload)
+    assert told["online"] is False, "who is stopped in order is not shown as running"
 
 
 def test_a_socket_name_that_is_too_long_is_made_short(tmp_path):
