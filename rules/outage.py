@@ -64,8 +64,10 @@ class _View:
     """All devices that are waited for, whatever their class; every array has shape (n,)."""
 
     rows: Sequence[_Row]
-    heard: NDArray[np.int64]
-    last: NDArray[np.int64]  # when anything came about it
+    heard: NDArray[np.int64]  # a value, or that it has been waited for since the platform started
+    last: NDArray[np.int64]  # the same, or when anything came about it
+    spoke: NDArray[np.int64]  # when anything came about it, NEVER if nothing
+    valued: NDArray[np.int64]  # when a value came
     link: NDArray[np.bool_]  # its bus could not be opened
     due: NDArray[np.bool_]  # is to be missed now
     wait: NDArray[np.int64]  # its period, ms
@@ -76,23 +78,24 @@ class _View:
         cls, state: State, silences: Mapping[str, Sequence[Silence]], topology: Topology, now_ms: int
     ) -> _View:
         rows: list[_Row] = []
-        parts: list[NDArray[np.int64]] = [np.zeros((4, 0), np.int64)]
+        parts: list[NDArray[np.int64]] = [np.zeros((6, 0), np.int64)]
         for name, of_class in silences.items():
             silence = next((s for s in of_class if s.is_grouped), None)
             part = state.classes.get(name)
             if silence is None or part is None or silence.key not in part.rules:
                 continue
             memory, names = part.rules[silence.key], list(part.devices)
-            heard, told, link = (memory.columns[column] for column in ("heard", "told", "link"))
+            heard, told, alive, link = (memory.columns[name] for name in ("heard", "told", "alive", "link"))
             some = np.flatnonzero(heard != NEVER)
             rows += [_Row(silence, place, names[place]) for place in some.tolist()]
             due = silence.overdue(memory, now_ms)
-            parts.append(np.stack([heard, np.maximum(heard, told), link, due])[:, some])
-        heard, last, link, due = np.concatenate(parts, axis=1)
+            parts.append(np.stack([heard, np.maximum(heard, told), told, alive, link, due])[:, some])
+        heard, last, spoke, valued, link, due = np.concatenate(parts, axis=1)
         devices = [row.name for row in rows]
         groups = {level: topology.numbers(level, devices) for level in _LEVELS}
         groups["bus"] = np.where(link == 1, groups["bus"], -1)
-        return cls(rows, heard, last, link == 1, due.astype(bool), topology.periods_ms(devices), groups)
+        wait = topology.periods_ms(devices)
+        return cls(rows, heard, last, spoke, valued, link == 1, due.astype(bool), wait, groups)
 
     def dark(self, level: str, now_ms: int) -> NDArray[np.bool_]:
         """Return what has said nothing for too long; on a bus the agent's own word does not count."""
@@ -102,7 +105,7 @@ class _View:
 
     def alive(self, level: str, since_ms: int) -> NDArray[np.bool_]:
         """Return what has spoken since an outage that began at ``since_ms``."""
-        last = self.heard if level == "bus" else self.last
+        last = self.valued if level == "bus" else self.spoke
         alive: NDArray[np.bool_] = last > since_ms + self.wait + _SLACK_MS
         return alive
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rules.alarms import Moment, Teller, end
 from rules.state import LEVEL, NEVER, SPAN, TIME
-from telemetry.quality import ABSENT, BAD_FROM
+from telemetry.quality import ABSENT, BAD_FROM, Quality
 from telemetry.severity import Severity
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ COLUMNS = {
     "link": LEVEL,  # 1 where the last that came was that its bus could not be opened
     "after": SPAN,  # ms that it may be silent
 }
-_LINK_DOWN = 132  # telemetry.quality.Quality.LINK_DOWN
 
 
 class Silence:
@@ -65,10 +64,10 @@ class Silence:
         of_any = ((frame.quality < BAD_FROM) & np.isfinite(frame.values)).any(axis=1)
         if self._column is None:
             spoken, alive = np.ones(len(frame), bool), of_any
-            link = (frame.quality == _LINK_DOWN).any(axis=1) & ~of_any
+            link = (frame.quality == Quality.LINK_DOWN).any(axis=1) & ~of_any
         else:
             quality, values = frame.quality[:, self._column], frame.values[:, self._column]
-            spoken, link = quality != ABSENT, quality == _LINK_DOWN
+            spoken, link = quality != ABSENT, quality == Quality.LINK_DOWN
             alive = (quality < BAD_FROM) & np.isfinite(values)
         memory.put("alive", places[of_any], now_ms)
         memory.put("told", places[spoken], now_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,7 +18,6 @@ from yemai.words import pick, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rules.pack import RulePack
 
@@ -81,8 +81,6 @@ def find_pack(name: str) -> RulePack:
 
 
 def _one(name: str) -> Path:
-    from pathlib import Path  # noqa: PLC0415 - elsewhere it is a type alone
-
     if name.endswith(".yaml"):
         return Path(name)
     shipped = {path.stem: path for path in FOLDER.glob("*.yaml")}

@@ -228,3 +228,19 @@ def test_a_bus_is_told_by_its_name_where_the_registry_knows_it():
     district.unlinked = {f"s1-a2-d{d}" for d in range(5)}
     district.go(600)
     assert district.pages() == [("began", "outage.bus", "bus:s1-a2/rs485-1")]
+
+
+def test_a_platform_that_starts_in_an_outage_does_not_think_it_over():
+    district = District(sites=3).go(60)
+    district.dark = {"s1-a0"}
+    district.go(10)
+    district.dark = {"s1"}
+    district.go(300)  # the first agent's devices are missed, the others' not yet
+    (began,) = district.pages()
+    district.state = district.engine.expect(district.state, district.classes, T0 + district.now * 1000)
+    district.go(600)
+    assert district.pages() == []
+    assert len(district.silences()) == 40
+    district.dark = set()
+    district.go(300)
+    assert district.pages() == [("ended", began[1], began[2])]
