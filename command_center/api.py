@@ -69,6 +69,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
         return as_json(
             {
                 "title": config.title,
+                "boards": config.page.boards.rstrip("/"),
                 "now_ms": center.clock.now_ms(),
                 "map": {"pmtiles": pmtiles, "attribution": config.map.attribution},
                 "streets": streets,

@@ -52,10 +52,11 @@ class LinkageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the page is served."""
+    """Where the page is served, and where the district's Grafana is, which devices then link to."""
 
     host: str = "127.0.0.1"
     port: int = 8686
+    boards: str = ""
 
 
 class MapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +96,13 @@ def load_config(path: Path) -> CenterConfig:
             path, "$.desk.url", f"'{config.desk.url}' names no asynchronous driver",
             hint="like sqlite+aiosqlite:///desk.db or postgresql+psycopg://user@host/desk",
         )  # fmt: skip
+    if config.page.boards and not config.page.boards.startswith(("https://", "http://")):
+        raise ConfigError(
+            path,
+            "$.page.boards",
+            f"'{config.page.boards}' is no address",
+            hint="like https://grafana.example",
+        )
     if config.audit.every_s <= 0:
         raise ConfigError(
             path, "$.audit.every_s", f"{config.audit.every_s} is no time between two checkpoints"

@@ -40,6 +40,10 @@ function ValueRow({ device, name, metric, chosen }) {
   </tr>`;
 }
 
+/** The device's board in Grafana, in the reader's language; its name is fixed by dashboards/look.py. */
+const boardOf = (device) =>
+  `${state.boards}/d/yemai-${state.lang === 'zh' ? 'zh' : 'en'}-device-${device.class}?var-device=${encodeURIComponent(device.id)}`;
+
 export function DevicePanel({ id, spotlight = false }) {
   const device = state.devices.get(id);
   const close = html`<button class="close" aria-label=${t('device.close')} onClick=${() => select(null)}>✕</button>`;
@@ -64,6 +68,7 @@ export function DevicePanel({ id, spotlight = false }) {
       ${!spotlight && close}
       ${spotlight && html`<p class="soft">${t('device.spotlight')}</p>`}
       <h2>${say(device.name)}</h2>
+      ${state.boards && html`<p><a class="board" target="_blank" rel="noopener" href=${boardOf(device)}>${t('device.boards')}</a></p>`}
       <p class="id">${id} <span class="condition ${device.condition}">${t(`condition.${device.condition}`)}</span></p>
     </header>
     ${alarms.length > 0 && html`<ol class="mini">${alarms.slice(0, ALARMS_SHOWN).map((alarm) => html`<${AlarmRow} key=${alarm.id} alarm=${alarm} current=${true}

@@ -220,6 +220,7 @@ export const WORDS = {
   'places.more': ['还有 {0} 台，请缩小查找范围', '{0} more; narrow the search'],
   'places.none': ['没有相符的设备', 'No device matches'],
   'device.close': ['关闭设备', 'Close device'],
+  'device.boards': ['看板 ↗', 'Board ↗'],
   'device.site': ['点位', 'Site'],
   'device.class': ['类别', 'Class'],
   'device.profile': ['型号', 'Profile'],

@@ -27,7 +27,8 @@ export const state = {
   health: null,
   link: { status: 'connecting', since: Date.now(), heard: 0 },
   skew: 0, // server clock minus this clock, ms
-  selected: null, // device id
+  selected: new URLSearchParams(location.search).get('device'), // device id; boards link to one
+  boards: '', // where Grafana is, empty when the district has none
   metric: null, // metric chosen for the chart
   asking: null, // alarm id whose acknowledgement dialog is open
   reading: null, // alarm id whose record is open
@@ -130,6 +131,7 @@ export function conditionOf(device, at = now()) {
 /** Take a whole overview; what it does not name is gone. */
 export function takeOverview(overview) {
   state.title = overview.title ?? state.title;
+  state.boards = overview.boards ?? '';
   state.map = overview.map ?? {};
   state.streets = overview.streets ?? null;
   state.classes = overview.classes ?? {};

@@ -227,7 +227,7 @@ class FakeCentre:
                 | {"last_time": reading["time"], "values": reading["values"], "quality": reading["quality"]}
             )
         return web.json_response({
-            "title": text("叶集区城市安全运行指挥中心", "Yeji city safety command centre"), "now_ms": now_ms(), "map": {}, "streets": streets(),
+            "title": text("叶集区城市安全运行指挥中心", "Yeji city safety command centre"), "now_ms": now_ms(), "map": {}, "boards": "https://grafana.example", "streets": streets(),
             "sites": [{"id": s[0], "name": text(s[1], s[2]), "street": s[3], "department": "城管局", "lon": 115.905 + s[4], "lat": 31.85 + s[5]} for s in SITES],
             "devices": rows, "agents": [{"id": f"agent-{n}", "online": n != 5, "since": now_ms() - 3_600_000} for n in range(1, 7)],
             "alarms": list(self.alarms.values()), "classes": CLASSES,

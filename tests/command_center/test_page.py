@@ -370,3 +370,13 @@ def test_an_alarm_without_a_plan_says_so(browser, centre):
     with opened(browser, centre, query="?lang=en") as screen:
         screen.wait_for(".alarms li.alarm .open").click()
         assert "No plan matches" in screen.wait_for(".noplan").inner_text()
+
+
+def test_a_board_leads_to_a_device_and_the_device_back_to_its_board(browser, calm):
+    device = calm.devices[0]
+    with opened(browser, calm, query=f"?device={device['id']}") as screen:
+        panel = screen.wait_for(f'.device[data-device="{device["id"]}"]')
+        link = panel.locator("a.board")
+        assert link.get_attribute("href") == (
+            f"https://grafana.example/d/yemai-zh-device-{device['class']}?var-device={device['id']}"
+        )
