@@ -1,6 +1,7 @@
 """Every query of every board is asked of a real database that the real store has filled."""
 
 import re
+from types import SimpleNamespace
 
 import district
 import grafana
@@ -13,6 +14,7 @@ from dashboards.units import grafana_unit
 from device_profiles.vocabulary import Kind, load_classes
 from rules.pack import load_packs
 from telemetry.quality import Quality
+from telemetry.severity import Severity
 
 DATABASE = "yemai"
 ALL_OF_THEM = len(district.STREETS) * len(district.DEVICES)
@@ -154,15 +156,31 @@ def test_no_query_uses_what_some_version_of_influxdb_does_not_know(boards):
             assert "$timeFilter" in bare, asked
 
 
-def test_limits_are_those_of_the_packs():
-    rules = {pack.device_class: pack.rules for pack in load_packs()}
-    told = [
-        (step.start, step.severity and step.severity.label.en)
-        for step in steps(rules["ev_charger"], "temperature")
+def test_limits_of_all_rules_together_colour_a_value_by_the_worst_that_holds():
+    def rule(way, **limits):
+        found = {Severity.parse(colour): limit for colour, limit in limits.items()}
+        return SimpleNamespace(metric="x", way=way, limits=found)
+
+    def told(*rules):
+        return [(step.start, step.severity and step.severity.label.en) for step in steps(rules, "x")]
+
+    assert told() == [(None, None)]
+    assert told(rule("above", orange=85, red=95)) == [(None, None), (85, "orange"), (95, "red")]
+    assert told(rule("below", yellow=176), rule("above", yellow=264)) == [
+        (None, "yellow"),
+        (176, None),
+        (264, "yellow"),
     ]
-    assert told == [(None, None), (85, "orange"), (95, "red")]
-    told = [
-        (step.start, step.severity and step.severity.label.en)
-        for step in steps(rules["ev_charger"], "voltage_l1")
-    ]
-    assert told == [(None, "yellow"), (176, None), (264, "yellow")]
+    assert told(rule("at_most", red=0, yellow=5), rule("below", blue=9)) == [
+        (None, "red"), (0, "yellow"), (5, "blue"), (9, None),
+    ]  # fmt: skip
+    assert told(rule("equals", red=4), rule("", red=1)) == [(None, None)]
+
+
+def test_the_charts_limits_are_those_that_the_pack_loads(boards):
+    board = boards["en"]["yemai-en-class-ev_charger"]
+    (panel,) = [panel for panel in grafana.panels(board) if panel["title"] == "Inner temperature"]
+    rules = next(pack.rules for pack in load_packs() if pack.device_class == "ev_charger")
+    drawn = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+    assert drawn == [step.start for step in steps(rules, "temperature")]
+    assert len(drawn) > 1
