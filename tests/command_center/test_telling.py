@@ -255,3 +255,30 @@ async def test_a_connection_refused_names_no_address():
         with pytest.raises(Unavailable) as raised:
             await ask(http, "POST", "http://127.0.0.1:1/robot/send?access_token=hunter2")
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.soak
+async def test_ten_thousand_alarms_in_a_minute_lose_none_and_the_red_one_is_told_within_five_seconds(told):
+    count = 0
+    for second in range(60):
+        news = [
+            began(
+                ORANGE,
+                device=f"s{(count + n) % 1000}",
+                rule=f"r{(count + n) // 1000}",
+                began=told.clock.now + n,
+            )
+            for n in range(167)
+        ]
+        count += len(news)
+        if second == 30:
+            news.append(began(RED, device="fire", began=told.clock.now))
+            at = told.clock.now
+        await take(told.desk, *news)
+        await told.over(1)
+    red = next(one for one in told.got() if one["text"].startswith("[红色"))
+    assert red["at"] * 1000 - at <= 5000
+    assert len(await told.desk.alarms(only_open=False, limit=20_000)) == count + 1
+    assert told.vendors.over_limit == {}
+    await told.over(300, step_s=30)
+    assert len(told.got()) <= 20
