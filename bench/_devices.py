@@ -44,7 +44,8 @@ class Fixed:
     def state(self, _now_ms: int) -> str:
         return ""
 
-    def write(self, *_: object) -> bool:
+    def write(self, space: Space, address: int, words: list[int], now_ms: int) -> bool:
+        del space, address, words, now_ms
         return False
 
 

@@ -19,6 +19,7 @@ import msgspec
 import psutil
 
 from bench._devices import STREET
+from bench._linkage import latencies_ms
 from bench.figure import Figure
 from device_profiles.loading import load_catalogue
 from device_profiles.registers import Block
@@ -44,6 +45,10 @@ def run() -> Iterator[Figure]:
     for baud in (9600, 115_200):
         yield from asyncio.run(_serial(baud))
     yield from _tcp()
+    took = sorted(asyncio.run(latencies_ms()))
+    p95, middle = took[int(0.95 * (len(took) - 1))], statistics.median(took)
+    spread = round((took[-1] - took[0]) / middle, 3)
+    yield Figure("linkage_p95_ms", round(p95, 1), "ms", len(took), spread, limit=500.0)
 
 
 def _devices() -> list[Device]:

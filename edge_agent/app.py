@@ -80,9 +80,9 @@ class _Agent:
         classes = {d.id: d.profile.device_class for bus in config.buses for d in bus.devices}
         shape = Shape(config.agent, way.CODEC, way.MOST_BYTES)
         self._gatherer = Gatherer(shape, keeper, clock, Reporter(config.report, classes), buffer)
-        self.site = Site(config, keeper, shape, clock, self._gatherer.at_once)
-        self._buffer = buffer
         self._learned = Learned(config.outbox.path.with_suffix(".learned.json"))
+        self.site = Site(config, keeper, shape, clock, self._gatherer.at_once, self._learned)
+        self._buffer = buffer
         self._board = Board(config, clock, metadata.version("yemai"))
         self._board.config_state = chosen.state
         hears = {topics.config(config.area, config.agent): self._configured, **self.site.hears}
@@ -231,7 +231,8 @@ class _Agent:
         self.site.take(reading)
 
     def _status(self, since: int | None) -> AgentStatus:
-        return self._board.telling(self._keeper.boot, self._keeper.size, since)
+        told = self._board.telling(self._keeper.boot, self._keeper.size, since)
+        return msgspec.structs.replace(told, metrics={**told.metrics, **self.site.metrics}) if since else told
 
     async def _lives(self) -> str:
         used = await self._keeper.look(lambda box: box.size)

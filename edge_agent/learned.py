@@ -45,6 +45,11 @@ class Learned:
             ) as error:  # it is learned again; never a reason not to start
                 log.warning("lessons_unreadable", file=str(path), problem=str(error))
 
+    @property
+    def count(self) -> int:
+        """How many limits were learned, of all models."""
+        return sum(len(lesson.illegal) + (lesson.longest is not None) for lesson in self.lessons.values())
+
     def reach(self, profile: Profile) -> Reach:
         """Return where a read of this model may go."""
         lesson = self.lessons.get(profile.id)

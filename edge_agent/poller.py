@@ -110,6 +110,11 @@ class Poller:
             times += [self._beats[d.id] for d in self._hearts if not self._breaker.is_suspect(d.id)]
             await self._rest(max(0.0005, min(times) - now))
 
+    @property
+    def silent_devices(self) -> int:
+        """How many devices did not answer when they were asked last."""
+        return sum(self._breaker.is_suspect(device.id) for device in self.bus.devices)
+
     async def assure(self, device: Device) -> None:
         """Raise :class:`Refused` for the wrong device on the port, before it is written to; the line is held."""
         question = self._identities.question(device, self.driver.opened)

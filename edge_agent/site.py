@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_agent.config import AgentConfig
     from edge_agent.gather import Shape
     from edge_agent.judgement import Judge
+    from edge_agent.learned import Learned
     from edge_agent.poller import Poller
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
@@ -41,8 +42,9 @@ class Site:
         shape: Shape,
         clock: Clock,
         at_once: Callable[[Reading], None],
+        learned: Learned,
     ) -> None:
-        self._config, self._clock = config, clock
+        self._config, self._clock, self._learned = config, clock, learned
         self._devices = {device.id: device for bus in config.buses for device in bus.devices}
         self._pollers: dict[str, Poller] = {}
         recorder = Recorder(shape, clock)
@@ -66,6 +68,16 @@ class Site:
         """Judge a reading; never waits."""
         if self._judge is not None:
             self._judge.take(reading)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The agent's own figures: the fullest bus, the devices that are silent, the limits that models have taught."""
+        pollers = set(self._pollers.values())
+        return {
+            "bus_utilisation": max((poller.plan.used for poller in pollers), default=0.0),
+            "silent_devices": float(sum(poller.silent_devices for poller in pollers)),
+            "learned_limits": float(self._learned.count),
+        }
 
     async def run(self) -> None:
         """Work, for ever."""
