@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
 SERVICES = COMPOSE["services"]
-UNITS = sorted((DEPLOY / "systemd").glob("*.*"))
+UNITS = sorted(set((DEPLOY / "systemd").glob("*.*")) - set((DEPLOY / "systemd").glob("yemai-edge*")))
 
 
 def sources(service):
