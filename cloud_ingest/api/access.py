@@ -39,7 +39,7 @@ def hash_of(key: str) -> str:
     """Return the SHA-256 of a key in hexadecimal.
 
     >>> hash_of("yemai_x")[:8]
-    '5ab2e2d3'
+    'b6d9548a'
     """
     return hashlib.sha256(key.encode()).hexdigest()
 
