@@ -107,6 +107,7 @@ export const WORDS = {
   'record.told': ['通知', 'Who was told'],
   'record.told.nobody': ['没有通知任何人', 'Nobody was told'],
   'record.advice': ['处置建议', 'What to do'],
+  'record.because': ['判定依据', 'Why'],
   'record.cause': ['可能原因', 'Cause'],
   'record.consequence': ['后果', 'Consequence'],
   'plan': ['预案', 'Plan'],

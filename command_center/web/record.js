@@ -50,6 +50,8 @@ function Record({ id }) {
     });
   }, [id, alarm?.version, state.notices]);
   const site = alarm && state.sites.get(alarm.site);
+  const { cause, consequence, advice } = alarm?.guidance ?? {};
+  const reasons = Object.entries({ because: alarm?.because, cause, consequence, advice }).filter(([, words]) => words);
   return html`<dialog ref=${dialog} class="ackdialog record" aria-labelledby="record-title" onClose=${leave}>
     <header><h2 id="record-title">${t('record.title')}</h2>
       <button class="close" aria-label=${t('ack.cancel')} onClick=${leave}>✕</button></header>
@@ -61,8 +63,8 @@ function Record({ id }) {
           t(alarm.acknowledged_by ? 'seen.yes' : 'seen.no'), t(`suppression.${alarm.suppression ?? 'none'}`))}</p></div></div>
       <${Deeds} alarm=${alarm} />`}
     ${words && html`<p class="warn" role="alert">${words}</p>`}
-    ${alarm?.guidance && html`<dl class="guidance">${['cause', 'consequence', 'advice'].filter((key) => alarm.guidance[key])
-      .map((key) => html`<dt key=${key}>${t(`record.${key}`)}</dt><dd>${say(alarm.guidance[key])}</dd>`)}</dl>`}
+    ${reasons.length > 0 && html`<dl class="guidance">${reasons
+      .map(([key, words]) => html`<dt key=${key}>${t(`record.${key}`)}</dt><dd>${say(words)}</dd>`)}</dl>`}
     ${told?.run && html`<${PlanRun} run=${told.run} />`}
     ${told?.notices?.length > 0 && html`<h3>${t('record.told')}</h3><${Notices} notices=${told.notices} />`}
     <h3>${t('record.history')}</h3>

@@ -339,6 +339,22 @@ def test_the_record_shows_who_was_told_and_calls_accepted_not_delivered(browser,
         assert "red 第 2 步" in screen.wait_for(".notices li[data-state=pending]").inner_text()
 
 
+def test_the_record_says_what_a_detector_saw_and_what_to_do(browser, centre):
+    alarm = centre.make_alarm(0, "yellow")
+    seen = text("PM2.5 为 183，此时通常 20–35", "PM2.5 is 183; at this hour 20-35 is usual")
+    advice = {"cause": None, "consequence": None, "advice": text("核对邻近站点", "compare the neighbours")}
+    centre.alarms = {alarm["id"]: {**alarm, "because": seen, "guidance": advice}}
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms li.alarm .open").click()
+        told = screen.wait_for(".record .guidance").inner_text()
+    assert [line for line in told.splitlines() if line] == [
+        "判定依据",
+        "PM2.5 为 183，此时通常 20–35",
+        "处置建议",
+        "核对邻近站点",
+    ]
+
+
 def test_the_record_shows_the_plan_why_it_holds_and_how_far_each_action_really_is(browser, centre):
     action = {
         "id": "a1",
