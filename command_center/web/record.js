@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from './vendor/htm/standalone.module.js';
 import { canAcknowledge, Reading } from './alarms.js';
 import { doDeed, fetchAlarm } from './api.js';
-import { momentOf, spanOf } from './format.js';
+import { momentOf, numberOf, spanOf, unitOf } from './format.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
 import { remember, rememberedName } from './person.js';
@@ -142,7 +142,7 @@ function Notices({ notices }) {
 /** What one entry of the journal says beyond its kind. */
 function detailOf({ kind, body }) {
   if (body.severity !== undefined && body.change) {
-    const value = body.value === undefined ? '' : `${body.value} ${body.unit ?? ''}`;
+    const value = body.value == null ? '' : `${numberOf(body.value)} ${unitOf(body.unit)}`;
     return [t(`color.${['', 'blue', 'yellow', 'orange', 'red'][body.severity]}`), value].filter(Boolean).join(' · ');
   }
   const who = body.name === 'clock' ? t('by.clock') : body.name;
