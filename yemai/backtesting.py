@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from cloud_ingest.config import load_config
 from cloud_ingest.judging import topology_of
@@ -73,7 +73,9 @@ def run(asked: Asked) -> int:
         print(msgspec.json.encode(report).decode())  # noqa: T201 - the result
     else:
         _print(report)
-    if asked.plot is not None:
+    if asked.plot is not None and not report.what_if:
+        console.print(say("没有可以改变的阈值，不作图", "no picture: no rule has a limit that can be varied"))
+    elif asked.plot is not None:
         asked.plot.write_text(picture(report), encoding="utf-8")
         console.print(say(f"图: {asked.plot}", f"picture: {asked.plot}"), markup=False)
     return 0
@@ -125,14 +127,18 @@ def _print(report: Report) -> None:
             f"{report.devices} devices, {report.samples} samples, {when}",
         )
     )
-    table = Table("rule", say("次数", "episodes"), say("设备", "devices"), say("每台每月", "per device-month"),
+    table = Table(Column("rule", no_wrap=True), say("次数", "episodes"), say("设备", "devices"), say("每台每月", "per device-month"),
                   say("中位时长", "median"), say("最长", "longest"), say("占时", "of the time"))  # fmt: skip
     for s in report.summaries:
         table.add_row(s.rule, str(s.episodes), str(s.devices), f"{s.per_device_month:g}", _long(s.median_s),
                       _long(s.longest_s), f"{s.share:.4%}")  # fmt: skip
     console.print(table)
     episodes = Table(
-        say("开始", "began"), say("时长", "lasted"), say("等级", "severity"), say("设备", "device"), "rule"
+        say("开始", "began"),
+        say("时长", "lasted"),
+        say("等级", "severity"),
+        say("设备", "device"),
+        Column("rule", no_wrap=True),
     )
     for e in report.episodes[-_SHOWN:]:
         lasted = say("未结束", "not ended") if e.ended is None else _long((e.ended - e.began) / 1000)

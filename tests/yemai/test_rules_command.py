@@ -125,6 +125,8 @@ def test_a_backtest_tells_episodes_other_limits_and_draws_them(pack, config, tmp
     drawn = (tmp_path / "plot.svg").read_text(encoding="utf-8")
     assert drawn.startswith("<svg")
     assert "noise_monitor.rude" in drawn
+    shipped = yemai("backtest", "noise_monitor", *span)
+    assert "noise_monitor.night_peak" in shipped.output, "names are whole, however narrow the terminal"
 
 
 @pytest.mark.parametrize(
