@@ -8,23 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from command_center.answers import as_error, as_json, map_errors
+from command_center.guard import Guard
+from command_center.hub import Stream
 from command_center.routes import alarms, audit, holds, plans, receipts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
     from command_center.center import Center
     from command_center.data import Data
 
 WEB = Path(__file__).parent / "web"
-_CSP = (
-    "default-src 'self'; img-src 'self' data: blob:; worker-src 'self' blob:; style-src 'self' 'unsafe-inline';"
-    " object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
-)
 
 
 def make_api(center: Center) -> FastAPI:
@@ -32,30 +28,11 @@ def make_api(center: Center) -> FastAPI:
     api = FastAPI(title="Yemai command centre · 叶脉指挥中心", version="1", description=__doc__ or "")
     mimetypes.add_type("text/javascript", ".mjs")
     map_errors(api)
-    _guard(api)
+    api.add_middleware(Guard)
     for routes in (alarms, holds, audit, receipts, plans):
         routes.add(api, center)
     _add_page(api, center)
     return api
-
-
-def _guard(api: FastAPI) -> None:
-    """Refuse what another site's page sends, and set the headers that keep ours to itself."""
-
-    @api.middleware("http")
-    async def headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        origin = request.headers.get("origin")
-        foreign = origin is not None and origin.split("://")[-1] != request.headers.get("host")
-        if request.method not in {"GET", "HEAD"} and foreign:
-            return as_error(403, "拒绝来自其他网站的请求", f"requests from {origin!r} are refused")
-        answer = await call_next(request)
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        if not request.url.path.startswith("/docs"):
-            answer.headers["Content-Security-Policy"] = _CSP
-        vendored = request.url.path.startswith("/vendor/")
-        answer.headers.setdefault("Cache-Control", "max-age=86400" if vendored else "no-store")
-        return answer
 
 
 def _add_page(api: FastAPI, center: Center) -> None:
@@ -83,15 +60,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
 
     @api.get("/api/stream", summary="What changes, as server-sent events: alarm, latest, health")
     async def get_stream() -> Response:
-        async def events() -> AsyncIterator[bytes]:
-            with hub.client() as client:
-                yield b": hello\n\n"
-                while (event := await client.next()) is not None:
-                    yield event
-
-        return StreamingResponse(
-            events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-        )
+        return Stream(hub, center.clock)
 
     @api.get("/api/data/{path:path}", summary="Ingest's data API, passed through")
     async def get_data(path: str, request: Request) -> Response:

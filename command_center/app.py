@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -80,7 +81,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 log.info(
                     "alarm", device=alarm.device, rule=alarm.rule, severity=alarm.severity.label.en, state=alarm.state
                 )  # fmt: skip
-                hub.publish("alarm", alarm_json(alarm, desk, data, clock.now_ms()))
+                hub.publish("alarm", partial(alarm_json, alarm, desk, data, clock.now_ms()))
 
         feed = Feed(config, desk, on_change, clock)
         center = Center(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,7 +48,7 @@ class Center(msgspec.Struct, frozen=True):
     def publish(self, alarms: Iterable[Alarm]) -> None:
         """Tell every open page of alarms as they now stand."""
         for alarm in alarms:
-            self.hub.publish("alarm", self.json_of(alarm))
+            self.hub.publish("alarm", partial(self.json_of, alarm))
 
 
 def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, Any]:

@@ -1,40 +1,73 @@
-"""Pushes what changes to every open page: server-sent events, a bounded queue for each."""
+"""Pushes what changes to every open page: server-sent events, a bounded queue for each.
+
+A page that does not keep up is cut off and loads everything anew; what waits for one page costs the others nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
+from starlette.responses import Response
+
+from command_center.answers import as_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-_MOST_WAITING = 500
+    from starlette.types import Receive, Scope, Send
+
+    from telemetry.clock import Clock
+
+MOST_VIEWERS = 1000
+MOST_WAITING = 2000
+"""Events; they are shared by all pages, so that a storm is held once."""
+_AT_ONCE = 256
+_PACE_S = 0.2
+"""What comes within so long goes out together."""
+_SEND_S = 10.0
+"""A page that takes nothing for so long is gone, or as good as gone."""
+_STILL_S = 15.0
 
 
 class Client:
-    """One page.  A page that does not keep up is cut off; it then loads everything anew."""
+    """One page."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue(_MOST_WAITING)
-        self._lost = False
+        self._waiting: deque[bytes] = deque()
+        self._news = asyncio.Event()
+        self.lost = False
 
-    def put(self, event: bytes | None) -> None:
-        """Give it an event, or None to end it."""
-        if self._lost:
+    def put(self, event: bytes) -> None:
+        """Give it an event; too many that wait cut it off."""
+        if self.lost:
             return
-        if event is None or self._waiting.full():
-            self._lost = True
-            while not self._waiting.empty():
-                self._waiting.get_nowait()
-            event = None
-        self._waiting.put_nowait(event)
+        self._waiting.append(event)
+        if len(self._waiting) > MOST_WAITING:
+            self.cut()
+        self._news.set()
 
-    async def next(self) -> bytes | None:
-        """Wait for the next event; None when there will be no more."""
-        return await self._waiting.get()
+    @property
+    def behind(self) -> bool:
+        """Whether something waits."""
+        return bool(self._waiting)
+
+    def cut(self) -> None:
+        """End its stream."""
+        self.lost = True
+        self._waiting.clear()
+        self._news.set()
+
+    async def next(self) -> bytes:
+        """Wait for what is new, many events in one; nothing when there will be no more."""
+        await self._news.wait()
+        events = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+        if not self._waiting and not self.lost:
+            self._news.clear()
+        return b"".join(events)
 
 
 class Hub:
@@ -43,17 +76,23 @@ class Hub:
     def __init__(self) -> None:
         self._clients: set[Client] = set()
 
-    def publish(self, kind: str, data: object) -> None:
-        """Send an event to every page."""
+    @property
+    def viewers(self) -> int:
+        """How many pages are open."""
+        return len(self._clients)
+
+    def publish(self, kind: str, data: object | Callable[[], object]) -> None:
+        """Send an event to every page; ``data`` may be how to make it, where nobody may be there to see."""
         if self._clients:
-            event = b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
+            content = data() if callable(data) else data
+            event = b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(content) + b"\n\n"
             for client in self._clients:
                 client.put(event)
 
     def close(self) -> None:
         """End every stream."""
         for client in self._clients:
-            client.put(None)
+            client.cut()
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -64,3 +103,52 @@ class Hub:
             yield client
         finally:
             self._clients.discard(client)
+
+
+class Stream(Response):
+    """A page's events, until it goes, falls behind or the centre stops."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, clock: Clock) -> None:
+        super().__init__(headers={"X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._hub, self._clock = hub, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send."""
+        if self._hub.viewers >= MOST_VIEWERS:
+            full = as_error(503, "打开的页面太多", f"{MOST_VIEWERS} pages are open already")
+            await full(scope, receive, send)
+            return
+        with self._hub.client() as client:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            gone = asyncio.ensure_future(_gone(receive, client))
+            try:
+                await self._events(client, send)
+            finally:
+                gone.cancel()
+                await asyncio.gather(gone, return_exceptions=True)
+
+    async def _events(self, client: Client, send: Send) -> None:
+        chunk = b": hello\n\n"
+        while chunk:
+            try:
+                async with asyncio.timeout(_SEND_S):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except TimeoutError:
+                client.cut()
+                return
+            if not client.behind:
+                await self._clock.sleep(_PACE_S)
+            try:
+                chunk = await asyncio.wait_for(client.next(), _STILL_S)
+            except TimeoutError:
+                chunk = b": still here\n\n"
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive, client: Client) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    client.cut()
