@@ -38,7 +38,7 @@ _LEAST_BYTES = 4 << 20
 _AT_HAND_BYTES = (
     32 << 20
 )  # of frames that are kept in memory too, so that a store that keeps up costs no reading
-_SCHEMA = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS frames (
     id INTEGER PRIMARY KEY AUTOINCREMENT, class TEXT NOT NULL, at_ms INTEGER NOT NULL,
     frame BLOB NOT NULL, uploads BLOB NOT NULL, counts BLOB NOT NULL
@@ -63,7 +63,7 @@ class Waiting(NamedTuple):
 
 
 class FrameLog:
-    """Part of the ledger's file; written inside its transactions."""
+    """Part of the ledger's file, which makes its tables; written inside its transactions."""
 
     def __init__(self, db: sqlite3.Connection, *, max_bytes: int) -> None:
         self._db, self._max_bytes = db, max_bytes
@@ -73,7 +73,6 @@ class FrameLog:
         self._size: dict[str, int] = {}  # class → bytes of its snapshot
         self._since: dict[str, int] = {}  # class → bytes of its frames since
         self._together: Callable[[Iterable[str]], Iterable[str]] = lambda names: names
-        db.executescript(_SCHEMA)
         self._learn()
 
     # -- the store's side ------------------------------------------------------------------------------

@@ -11,11 +11,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
+from cloud_ingest import framelog
 from cloud_ingest.framelog import FrameLog, mapped
 from cloud_ingest.marks import Ranges
 from telemetry.errors import Unavailable
 from telemetry.outbox import Outbox
+from telemetry.outbox_file import PART as OUTBOX
+from telemetry.schema import Part, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,9 +28,10 @@ if TYPE_CHECKING:
     from telemetry.commands import ActionUpload
     from telemetry.readings import Gap
 
+log = structlog.get_logger()
 MOST_BOOTS = 32
 """Of one agent; the boot that was not heard of for longest goes first."""
-_SCHEMA = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS committed (
     agent TEXT, boot TEXT, ranges TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (agent, boot)
 ) WITHOUT ROWID;
@@ -47,6 +52,16 @@ CREATE TABLE IF NOT EXISTS actions (
 CREATE INDEX IF NOT EXISTS actions_order ON actions (at_ms);
 CREATE TABLE IF NOT EXISTS clocks (agent TEXT PRIMARY KEY, shift_ms INTEGER NOT NULL) WITHOUT ROWID;
 """
+
+
+def _with_turns(db: sqlite3.Connection) -> None:
+    """1 → 2: the boot that was not heard of for longest is known."""
+    if not any(row[1] == "used" for row in db.execute("PRAGMA table_info(committed)")):
+        db.execute("ALTER TABLE committed ADD COLUMN used INTEGER NOT NULL DEFAULT 0")
+
+
+PART = Part("ledger", "committed", TABLES + framelog.TABLES, (_with_turns,))
+"""A table or column that changes here or in the frame log is a step of this; see ``telemetry/schema.py``."""
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -71,9 +86,14 @@ class Ledger:
             self._db = sqlite3.connect(config.path, isolation_level=None, check_same_thread=False, timeout=5)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
-            if not any(row[1] == "used" for row in self._db.execute("PRAGMA table_info(committed)")):
-                self._db.execute("ALTER TABLE committed ADD COLUMN used INTEGER NOT NULL DEFAULT 0")
+            for older in prepare(self._db, (PART, OUTBOX)):
+                log.info(
+                    "schema_migrated",
+                    path=str(config.path),
+                    part=older.part,
+                    version=older.newest,
+                    was=older.version,
+                )
             self.frames = FrameLog(self._db, max_bytes=config.waiting_bytes)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"ledger {config.path}: {error}") from error

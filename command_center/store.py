@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from command_center.tables import metadata
+from command_center.schema import prepare
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+log = structlog.get_logger()
 _WRITER = 0x59656D6169  # one writer for all processes on one PostgreSQL: the audit chain has one end
 _POOL_WAIT_S = 5
 
@@ -38,10 +40,15 @@ class Store:
     async def __aenter__(self) -> Self:
         try:
             async with self._mapped(), self._engine.begin() as db:
-                await db.run_sync(_create)
+                found = await db.run_sync(prepare)
         except Unavailable as error:
             await self._engine.dispose()
             raise Unavailable(f"the desk's database does not open: {error}") from None
+        except BaseException:
+            await self._engine.dispose()
+            raise
+        if found.is_old:
+            log.info("schema_migrated", part=found.part, version=found.newest, was=found.version)
         return self
 
     async def __aexit__(
@@ -72,13 +79,6 @@ class Store:
         except (DBAPIError, PoolTimeout, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
             raise Unavailable(f"desk: {reason}") from None
-
-
-def _create(connection: sa.Connection) -> None:
-    metadata.create_all(connection)
-    for table in metadata.tables.values():  # a database from before an index existed
-        for index in table.indexes:
-            index.create(connection, checkfirst=True)
 
 
 def _make_durable(connection: Any, _record: object) -> None:

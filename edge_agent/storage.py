@@ -37,6 +37,14 @@ def open_outbox(config: AgentConfig, clock: Clock) -> tuple[Outbox, str]:
         return Outbox(memory, max_bytes=most, gap_message=gap_message, now_ms=clock.now_ms), str(error)
     if aside := outbox.note("moved_aside"):
         log.error("outbox_was_corrupt", moved_to=aside)
+    for older in outbox.migrated:
+        log.info(
+            "schema_migrated",
+            path=str(config.outbox.path),
+            part=older.part,
+            version=older.newest,
+            was=older.version,
+        )
     return outbox, ""
 
 

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from telemetry.errors import Unavailable
-from telemetry.outbox_file import ROW_OVERHEAD, SCHEMA, connect, mapped, move_aside
+from telemetry.outbox_file import PART, ROW_OVERHEAD, connect, mapped, move_aside
 from telemetry.readings import Gap
+from telemetry.schema import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -90,8 +91,7 @@ class Outbox:
             now_ms,
         )
         with mapped():
-            for statement in SCHEMA.split(";"):  # executescript would commit the caller's transaction
-                self._db.execute(statement)
+            self.migrated = prepare(self._db, (PART,))
             self._db.execute("INSERT OR IGNORE INTO outbox_meta VALUES ('boot', ?)", (secrets.token_hex(6),))
             self.boot = str(self._meta("boot"))
             self._bytes = self._measure()

@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from telemetry.errors import Unavailable
+from telemetry.schema import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA = """
+PART = Part(
+    "outbox",
+    "outbox",
+    """
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     priority INTEGER NOT NULL, samples INTEGER NOT NULL, put_ms INTEGER NOT NULL,
@@ -20,7 +24,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_order ON outbox (priority DESC, seq);
 CREATE TABLE IF NOT EXISTS outbox_meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-"""
+""",
+)
 ROW_OVERHEAD = 64  # bytes a row costs beside its payload, index entry included: measured 55-62
 
 

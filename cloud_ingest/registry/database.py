@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from cloud_ingest.registry import tables
 from cloud_ingest.registry.model import Contents, Device, Site
 from telemetry.errors import ConfigError, Unavailable
+from telemetry.schema import back_up, backup_of, cannot_copy, copy_tables
 from telemetry.text import Text
 
 if TYPE_CHECKING:
@@ -64,7 +66,11 @@ class Database:
         return self._url.render_as_string(hide_password=True)
 
     def open(self) -> None:
-        """Bring its schema up to date; raise :class:`ConfigError` when it is newer than this program."""
+        """Bring its schema up to date, copied first; raise :class:`ConfigError` when it is newer than this program.
+
+        A SQLite file is copied beside itself, ``registry.db.schema-0001.backup``; the tables of a PostgreSQL database into
+        its schema ``registry_version_0001``.
+        """
         config = Config(attributes={"path_separator": "os"})
         config.set_main_option("script_location", str(MIGRATIONS))
         if self._url.get_backend_name() == "sqlite" and self._url.database:
@@ -75,10 +81,11 @@ class Database:
                 connection.dialect.name == "postgresql"
             ):  # those that start together take turns, as BEGIN IMMEDIATE lets them
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+            known = ScriptDirectory.from_config(config).get_current_head()
             try:
+                self._keep(connection, known)
                 command.upgrade(config, "head")
             except CommandError as error:
-                known = ScriptDirectory.from_config(config).get_current_head()
                 raise ConfigError(
                     self.name, "$", f"its schema is not known here, where the newest is {known} ({error})",
                     hint="run the version of Yemai that last opened it, or a newer one",
@@ -152,6 +159,26 @@ class Database:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _keep(self, connection: sa.Connection, newest: str | None) -> None:
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found in (None, newest):
+            return
+        if connection.dialect.name == "sqlite":
+            path = Path(self._url.database or ":memory:")
+            back_up(path, backup_of(path, found))
+            return
+        schema = f"registry_version_{found}"
+        try:
+            for statement in copy_tables(
+                schema,
+                sorted(
+                    {*tables.metadata.tables, "alembic_version"} & {*sa.inspect(connection).get_table_names()}
+                ),
+            ):
+                connection.exec_driver_sql(statement)
+        except sa.exc.ProgrammingError as error:
+            raise cannot_copy(self.name, schema, str(error.orig)) from None
 
     def _device(self, row: sa.RowMapping) -> Device:
         profile = self._profiles.get(row["profile"])

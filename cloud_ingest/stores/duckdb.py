@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from cloud_ingest.store import Aggregate, Written
+from cloud_ingest.stores._duckdb_schema import prepare
 from telemetry.errors import Unavailable
 from telemetry.quality import ABSENT, UNCERTAIN_FROM
 
@@ -50,6 +51,11 @@ class Store:
             self._db = duckdb.connect(
                 str(config.path), config={"threads": 1, "memory_limit": config.memory_limit}
             )
+            try:
+                prepare(self._db, config.path, classes)
+            except BaseException:
+                self._db.close()
+                raise
             for device_class in classes.values():
                 self._make_table(device_class)
 
@@ -160,8 +166,6 @@ class Store:
             f" (device VARCHAR NOT NULL, time BIGINT NOT NULL, received BIGINT NOT NULL, upload BIGINT NOT NULL, raw_time BIGINT{columns})"
         )
         there = {row[0] for row in self._db.execute(f'DESCRIBE "{device_class.name}"').fetchall()}
-        if "raw_time" not in there:
-            self._db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN raw_time BIGINT')
         for metric in device_class.metrics:  # a class may gain metrics; a metric never changes its type
             if metric not in there:
                 self._db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN "{metric}" DOUBLE')

@@ -1,5 +1,6 @@
 """The registry's database, once in SQLite and once in PostgreSQL: schema, sightings, decisions, turns."""
 
+import shutil
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from world import DEVICES
 
 from cloud_ingest.registry import approval, tables
 from cloud_ingest.registry.approval import Sighting
-from cloud_ingest.registry.database import Database
+from cloud_ingest.registry.database import MIGRATIONS, Database
 from telemetry.errors import ConfigError, Refused, Unavailable
 
 
@@ -54,6 +55,45 @@ def test_opening_again_keeps_everything_and_a_newer_schema_is_refused(registry, 
     newer.close()
     assert "its schema is not known here, where the newest is 0001" in str(caught.value)
     assert "run the version of Yemai that last opened it" in str(caught.value)
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
+
+
+def upgrade():
+    op.add_column("sites", sa.Column("next", sa.Integer))
+"""
+
+
+def test_what_is_older_is_copied_before_it_is_migrated(registry, url, tmp_path, monkeypatch):
+    before = registry.contents()
+    shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    (tmp_path / "migrations" / "versions" / "v0002_next.py").write_text(NEXT)
+    monkeypatch.setattr("cloud_ingest.registry.database.MIGRATIONS", tmp_path / "migrations")
+    registry.close()
+    with database(url) as newer:
+        assert newer.contents() == before
+        columns = [column["name"] for column in sa.inspect(newer._engine).get_columns("sites")]
+        assert "next" in columns
+        if url.startswith("sqlite"):
+            (copy,) = tmp_path.glob("*.schema-0001.backup")
+            kept = sa.create_engine(f"sqlite:///{copy}")
+            schema = None
+        else:
+            kept, schema = newer._engine, "registry_version_0001"
+        assert [column["name"] for column in sa.inspect(kept).get_columns("sites", schema=schema)] == columns[
+            :-1
+        ]
+        with kept.connect() as connection:
+            table = "sites" if schema is None else f"{schema}.sites"
+            assert (
+                connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar() == len(before.sites) > 0
+            )
+        kept.dispose()
 
 
 def test_a_database_that_is_away_is_unavailable_and_tells_no_password():

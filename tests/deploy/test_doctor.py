@@ -14,6 +14,8 @@ import pytest
 from databases import InfluxDB
 from typer.testing import CliRunner
 
+from cloud_ingest.config import LedgerConfig
+from cloud_ingest.ledger import Ledger
 from cloud_ingest.registry.database import Database
 from telemetry.broker import BrokerConfig
 from yemai.commands.doctor import app
@@ -159,6 +161,27 @@ def _schema(revision):
     return plant
 
 
+def _ledger(version):
+    def plant(site, _):
+        path = site.folder / "ledger.db"
+        Ledger(LedgerConfig(path)).close()
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE schema_versions SET version = ? WHERE part = 'ledger'", (version,))
+        db.close()
+        site.plan = msgspec.structs.replace(site.plan, databases=(path,))
+
+    return plant
+
+
+def _desk_before_versions(site, _):
+    path = site.folder / "desk.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript((Path(__file__).parent / "schemas" / "desk-1.sql").read_text("utf-8"))
+    db.close()
+    site.plan = msgspec.structs.replace(site.plan, databases=(path,))
+
+
 def _broken_database(site, _):
     data = bytearray((site.folder / "registry.db").read_bytes())
     data[4096 : 4096 * 4] = b"\xff" * (4096 * 3)
@@ -202,6 +225,9 @@ PLANTED = {
     "a disk at 96 %": (_full_disk, "disk_full", "bad"),
     "an old schema": (_schema(""), "schema_old", "warning"),
     "a newer schema": (_schema("v9999"), "schema_newer", "bad"),
+    "a ledger of an old schema": (_ledger(1), "schema_old", "warning"),
+    "a ledger of a newer schema": (_ledger(99), "schema_newer", "bad"),
+    "a desk from before versions": (_desk_before_versions, "schema_old", "warning"),
     "a broken database": (_broken_database, "database_broken", "bad"),
     "a store that is away": (_store_away, "store_unreachable", "bad"),
     "a broker that is away": (_wrong_port, "broker_unreachable", "bad"),

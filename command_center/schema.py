@@ -1,0 +1,82 @@
+"""The schema version of the desk's database, on SQLite and PostgreSQL alike.
+
+``tables.py`` is the newest schema.  A new table or index is made by itself, a column is not: whoever changes
+``tables.py`` appends a step to ``PART`` and writes the snapshot that the test asks for.  The version stands in the
+table ``schema_versions`` (see ``telemetry/schema.py``).
+
+Before anything older is touched it is copied: a SQLite file beside itself, the tables of a PostgreSQL database into
+the schema ``desk_version_<n>`` of the same database, in the transaction that migrates.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ProgrammingError
+
+from command_center.tables import events, metadata
+from telemetry.schema import VERSIONS, Found, Part, back_up, backup_of, cannot_copy, copy_tables, refuse_newer
+
+_SCHEMA_LOCK = 0x59656D616A  # those that start together take turns
+_versions = sa.table("schema_versions", sa.column("part"), sa.column("version"))
+
+
+def _with_longer_events(db: sa.Connection) -> None:
+    """1 → 2: an event's id holds an alarm's id and a version.  SQLite keeps any length in any column."""
+    if db.dialect.name == "postgresql":
+        db.exec_driver_sql(f"ALTER TABLE {events.name} ALTER COLUMN id TYPE VARCHAR(128)")
+
+
+PART = Part("desk", events.name, "", (_with_longer_events,))
+
+
+def prepare(db: sa.Connection) -> Found:
+    """Make the tables, or bring them up to date, in the transaction of ``db``; return what was found.
+
+    Raises :class:`~telemetry.errors.ConfigError` for a newer schema, and where a copy of an older one may not be made.
+    """
+    if db.dialect.name == "sqlite":
+        db.exec_driver_sql("BEGIN IMMEDIATE")  # the driver's own begins no transaction for tables
+    else:
+        db.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+    found = _look(db)
+    where = db.engine.url.database if db.dialect.name == "sqlite" else db.engine.url.render_as_string()
+    refuse_newer(where or ":memory:", (found,))
+    if found.is_old:
+        _keep(db, found)
+        for step in PART.steps[found.version - 1 :]:
+            step(db)
+    metadata.create_all(db)
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            index.create(db, checkfirst=True)
+    db.exec_driver_sql(VERSIONS)
+    if found.version != found.newest:
+        db.execute(sa.delete(_versions).where(_versions.c.part == PART.name))
+        db.execute(sa.insert(_versions).values(part=PART.name, version=found.newest))
+    return found
+
+
+def _look(db: sa.Connection) -> Found:
+    tables = sa.inspect(db).get_table_names()
+    version = None
+    if _versions.name in tables:
+        version = db.execute(sa.select(_versions.c.version).where(_versions.c.part == PART.name)).scalar()
+    if version is None:
+        version = 1 if events.name in tables else 0
+    return Found(PART.name, version, PART.version)
+
+
+def _keep(db: sa.Connection, found: Found) -> None:
+    if db.dialect.name == "sqlite":
+        path = Path(db.engine.url.database or ":memory:")
+        back_up(path, backup_of(path, found.version))
+        return
+    schema = f"{PART.name}_version_{found.version}"
+    there = [name for name in sa.inspect(db).get_table_names() if name in {*metadata.tables, _versions.name}]
+    try:
+        for statement in copy_tables(schema, there):
+            db.exec_driver_sql(statement)
+    except ProgrammingError as error:
+        raise cannot_copy(db.engine.url.render_as_string(), schema, str(error.orig)) from None
