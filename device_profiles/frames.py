@@ -42,10 +42,7 @@ class FrameReader:
     def _next(self) -> bytes | Malformed | None:
         at = self._buffer.find(self._start)
         if at != 0:
-            keep = len(self._buffer) - (len(self._start) - 1)  # the start may be cut in two
-            end = at if at > 0 else max(0, keep)
-            if at < 0 and self._start.startswith(bytes(self._buffer[end:])) is False:
-                end = len(self._buffer)
+            end = at if at > 0 else len(self._buffer) - self._begun()
             if end <= 0:
                 return None
             skipped = bytes(self._buffer[:end])
@@ -68,6 +65,12 @@ class FrameReader:
             return error
         del self._buffer[:size]
         return frame
+
+    def _begun(self) -> int:
+        """How many of the last bytes may be the first of a start that is cut in two."""
+        longest = min(len(self._start) - 1, len(self._buffer))
+        tails = (n for n in range(longest, 0, -1) if self._start.startswith(bytes(self._buffer[-n:])))
+        return next(tails, 0)
 
 
 def layout_of(profile: Profile) -> Frame:
@@ -92,15 +95,17 @@ def frame_size(layout: Frame, data: bytes | bytearray) -> int | Malformed | None
 
 def checksum_error(layout: Frame, frame: bytes) -> Malformed | None:
     """Return what is wrong with the checksum, or None."""
+    end = bytes.fromhex(layout.end)
+    if not frame.endswith(end):
+        return Malformed(f"frame does not end with {layout.end}", frame, offset=len(frame) - len(end))
     if layout.checksum is None:
         return None
-    told = int.from_bytes(frame[-layout.checksum.size :], layout.checksum.order)
-    real = checksum(layout.checksum, frame[: -layout.checksum.size])
+    at = len(frame) - len(end) - layout.checksum.size
+    told = int.from_bytes(frame[at : at + layout.checksum.size], layout.checksum.order)
+    real = checksum(layout.checksum, frame[:at])
     if told == real:
         return None
-    return Malformed(
-        f"checksum {told:#06x}, calculated {real:#06x}", frame, offset=len(frame) - layout.checksum.size
-    )
+    return Malformed(f"checksum {told:#06x}, calculated {real:#06x}", frame, offset=at)
 
 
 def checksum(kind: Checksum, data: bytes) -> int:
@@ -131,7 +136,7 @@ def decode_frame(profile: Profile, frame: bytes) -> list[Decoded]:
     if layout.time is not None:
         time_ms = int(float(_raw(layout.time, frame)) * 1000)
     if layout.tlv_at is None:
-        return [_decoded(profile, [(f, _slice(f, frame)) for f in layout.fields], time_ms)]
+        return [_decoded(profile, [(f, _slice(f, frame)) for f in layout.fields if _holds(f, frame)], time_ms)]
     head = [(field, _slice(field, frame)) for field in layout.fields if not field.tag]
     samples: list[list[tuple[FrameField, bytes]]] = [[*head]]
     for field, data in _pairs(layout, frame):
@@ -182,13 +187,15 @@ def encode_frame(
         _put_length(
             body,
             layout.length,
-            len(body) + (layout.checksum.size if layout.checksum and layout.tlv_at else 0),
+            len(body) + (_tail(layout) if layout.tlv_at else 0),
         )
+    end = bytes.fromhex(layout.end)
     if layout.checksum is not None:
-        size = layout.checksum.size
+        size, tail = layout.checksum.size, len(end)
         if layout.tlv_at is not None:
-            body += bytes(size)
-        body[-size:] = checksum(layout.checksum, bytes(body[:-size])).to_bytes(size, layout.checksum.order)
+            body += bytes(size + tail)
+        told = checksum(layout.checksum, bytes(body[: len(body) - size - tail]))
+        body[len(body) - size - tail :] = told.to_bytes(size, layout.checksum.order) + end
     return bytes(body)
 
 
@@ -209,7 +216,7 @@ def _check_whole(layout: Frame, frame: bytes) -> None:
 def _pairs(layout: Frame, frame: bytes) -> list[tuple[FrameField, bytes]]:
     fields = {bytes.fromhex(field.tag): field for field in layout.fields if field.tag}
     at = layout.tlv_at or 0
-    end = len(frame) - (layout.checksum.size if layout.checksum else 0)
+    end = len(frame) - _tail(layout)
     if layout.tlv_count is not None and at + _length(layout.tlv_count, frame) != end:
         raise Malformed("payload length does not fit the frame", frame, offset=layout.tlv_count.at)
     pairs = []
@@ -258,7 +265,7 @@ def _slice(field: FrameField, frame: bytes) -> bytes:
 
 def _ordered(field: FrameField, data: bytes) -> bytes:
     order: Order = field.byte_order or "big"
-    return data[::-1] if order == "little" and field.type not in ("ascii", "bcd") else data
+    return data[::-1] if order == "little" and field.type not in ("ascii", "gbk", "utf16") else data
 
 
 def _place(body: bytearray, field: FrameField, data: bytes) -> None:
@@ -282,4 +289,13 @@ def _extent(layout: Frame) -> int:
         for f in (*layout.fields, layout.identity, layout.time)
         if f is not None and not f.tag
     ]
-    return max(ends) + (layout.checksum.size if layout.checksum else 0)
+    return max(ends) + _tail(layout)
+
+
+def _tail(layout: Frame) -> int:
+    """Bytes behind what a frame says: its checksum and its end."""
+    return (layout.checksum.size if layout.checksum else 0) + len(layout.end) // 2
+
+
+def _holds(field: FrameField, frame: bytes) -> bool:
+    return all(frame[at : at + len(text) // 2].hex() == text.lower() for at, text in field.only_if.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from device_profiles.profile import FrameField, Point, Profile, ProfileFile, Value
+from device_profiles.profile import TEXTS, FrameField, Point, Profile, ProfileFile, Value
 from device_profiles.units import UNITS, conversion
 from device_profiles.vocabulary import DeviceClass, load_classes
 from telemetry.config import load_yaml
@@ -17,6 +17,7 @@ from telemetry.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+MOST_WRITTEN = 123  # registers in one request, MODBUS Application Protocol V1.1b3 §6.12
 FOLDER = Path(__file__).parent / "catalogue"
 
 
@@ -66,6 +67,7 @@ def _check(path: Path, profile: Profile, device_class: DeviceClass) -> None:
             )
         seen[value.what] = at
     _check_addresses(path, profile)
+    _check_downlinks(path, profile, device_class)
     for name, command in profile.commands.items():
         for index, step in enumerate(command.steps):
             at = f"$.commands.{name}.steps[{index}]"
@@ -79,6 +81,24 @@ def _check(path: Path, profile: Profile, device_class: DeviceClass) -> None:
                     raise ConfigError(path, f"{at}.stride", f"no parameter '{parameter}'", hint=hint)
 
 
+def _check_downlinks(path: Path, profile: Profile, device_class: DeviceClass) -> None:
+    for name, downlink in (profile.frame.downlinks if profile.frame else {}).items():
+        at = f"$.frame.downlinks.{name}"
+        size = len(bytes.fromhex(downlink.hex))
+        for key, field in (("value", downlink.value), ("identity", downlink.identity)):
+            if field is not None and (field.at is None or not 0 <= field.at <= size - field.size):
+                raise ConfigError(path, f"{at}.{key}.at", f"does not lie within the {size} bytes of 'hex'")
+        if downlink.value is None:
+            continue
+        if downlink.value.metric != name:
+            raise ConfigError(path, f"{at}.value.metric", f"'{downlink.value.metric}' is not '{name}'")
+        _check_metric(path, f"{at}.value", downlink.value, device_class)
+        if name not in profile.metrics:
+            raise ConfigError(path, at, "is set, but no frame reports it: nothing could be verified")
+        if not device_class.metrics[name].writable:
+            raise ConfigError(path, at, f"'{name}' is not writable in class '{device_class.name}'")
+
+
 def _values(profile: Profile) -> Iterator[tuple[str, Value]]:
     place = "$.points" if profile.frame is None else "$.frame.fields"
     for index, value in enumerate(profile.values):
@@ -88,7 +108,7 @@ def _values(profile: Profile) -> Iterator[tuple[str, Value]]:
 def _check_value(path: Path, at: str, value: Value, profile: Profile, device_class: DeviceClass) -> None:
     if sum(map(bool, (value.metric, value.attribute, value.name))) != 1:
         raise ConfigError(path, at, "needs exactly one of 'metric', 'attribute' and 'name'")
-    if (value.type in ("ascii", "bcd")) != bool(value.length):
+    if (value.type in TEXTS) != bool(value.length):
         raise ConfigError(
             path,
             f"{at}.length",
@@ -129,8 +149,19 @@ def _check_value(path: Path, at: str, value: Value, profile: Profile, device_cla
             )
     elif isinstance(value, FrameField) and (value.at is None) == (not value.tag):
         raise ConfigError(path, at, "needs one of 'at' and 'tag'")
+    if isinstance(value, Point) and value.attribute and value.write is not None:
+        _check_text(path, at, value)
     if value.metric:
         _check_metric(path, at, value, device_class)
+
+
+def _check_text(path: Path, at: str, point: Point) -> None:
+    if point.type not in ("ascii", "gbk", "utf16") or point.space.is_bits:
+        raise ConfigError(path, f"{at}.type", f"a text that is written is no '{point.type}'")
+    if point.write is not None and (point.write.function_code != 16 or point.count > MOST_WRITTEN):
+        raise ConfigError(
+            path, f"{at}.write", f"a text is written by function 16, {MOST_WRITTEN} registers at most"
+        )
 
 
 def _check_metric(path: Path, at: str, value: Value, device_class: DeviceClass) -> None:

@@ -16,10 +16,13 @@ from telemetry.quality import Quality
 
 WireType = Literal[
     "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64",
-    "u8hi", "u8lo", "sm16", "bcd16", "bcd32", "bit", "ascii", "bcd",
+    "u8hi", "u8lo", "sm16", "bcd16", "bcd32", "bit", "ascii", "gbk", "utf16", "bcd",
 ]  # fmt: skip
 """``u8hi``/``u8lo``: half a register; ``sm16``: sign and magnitude; ``bcd…``: packed decimal digits;
-``bit``: a coil or discrete input; ``ascii``: text of ``length`` bytes; ``bcd``: digits as text."""
+``bit``: a coil or discrete input; ``ascii``, ``gbk``, ``utf16``: text of ``length`` bytes; ``bcd``: digits as text."""
+
+TEXTS = ("ascii", "gbk", "utf16", "bcd")
+"""The types whose values are texts; each has a ``length``."""
 
 SIZES: dict[str, int] = {
     "u8": 1, "i8": 1, "u16": 2, "i16": 2, "u32": 4, "i32": 4, "u64": 8, "i64": 8, "f32": 4, "f64": 8,
@@ -125,6 +128,7 @@ class WriteRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     maximum: float | None = None
     safety: str = ""
     allowed: tuple[float, ...] = ()  # nothing but these, in the class's unit
+    most_characters: int = 0  # of a text, beside what its bytes hold; 0 for no bound of its own
     interlock: Interlock = Interlock()
 
 
@@ -183,6 +187,7 @@ class FrameField(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     at: int | None = None
     tag: str = ""
+    only_if: dict[int, str] = {}  # byte → hex that must stand there; otherwise the frame does not hold it
 
 
 class Checksum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -209,6 +214,24 @@ class Length(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most: int = 1024
 
 
+class Downlink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A datagram that a device which sleeps understands when it wakes; it sets ``value.metric``, or is a command.
+
+    ``hex`` holds everything up to the checksum; value and identity are put into it.
+    """
+
+    hex: str
+    safety: str
+    value: FrameField | None = None  # without it: a command, which nothing reads back
+    identity: FrameField | None = None
+    checksum: Checksum | None = None
+    end: str = ""  # hex, behind the checksum
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[float, ...] = ()
+    interlock: Interlock = Interlock()
+
+
 class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The layout of a frame that is no standard of its own."""
 
@@ -221,7 +244,9 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tlv_at: int | None = None  # where tag-value pairs begin; a tag is two bytes
     tlv_count: Length | None = None  # the field that tells their length
     constants: dict[int, str] = {}  # byte → hex that the simulator puts there
+    end: str = ""  # hex, behind the checksum
     answer: str = ""  # hex: the datagram it listens for after each of its own
+    downlinks: dict[str, Downlink] = {}  # the metric that one sets, or the command's name
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

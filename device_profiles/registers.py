@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from device_profiles.profile import Decoded, Point, Profile, Space
+from device_profiles.profile import TEXTS, Decoded, Point, Profile, Space
 from device_profiles.vocabulary import load_classes
-from device_profiles.wire import bytes_of, number_of, raw_for, raw_of, reorder
+from device_profiles.wire import bytes_of, number_of, raw_for, raw_of, reorder, text_bytes
 from telemetry.errors import Malformed, Refused
 from telemetry.quality import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from device_profiles.profile import Downlink, WriteRule
+    from device_profiles.vocabulary import Metric
 
 Image = dict[tuple[Space, int], int]
 """What a device holds: (space, wire address) → register or bit."""
@@ -124,7 +127,7 @@ def encode(
             raw: float | str = raw_for(point, values.get(point.metric), helpers, metrics[point.metric].unit)
         else:
             raw = attributes.get(point.attribute, point.constant if point.constant is not None else 0)
-            if point.type not in ("ascii", "bcd"):
+            if point.type not in TEXTS:
                 raw = float(raw)
         before = _bytes(profile, point, image) if _present(point, image) else None
         _put(profile, point, bytes_of(point, raw, before), image)
@@ -138,13 +141,7 @@ def write_of(profile: Profile, metric: str, value: float) -> Write:
         able = sorted(p.metric for p in profile.points if p.write is not None)
         raise Refused(f"'{profile.id}' cannot set '{metric}'; it can set {able or 'nothing'}")
     rule, wanted = point.write, load_classes()[profile.device_class].metrics[metric]
-    low = wanted.low if rule.minimum is None else rule.minimum
-    high = wanted.high if rule.maximum is None else rule.maximum
-    if not low <= value <= high:
-        raise Refused(f"{metric} = {value:g} {wanted.unit} is outside {low:g} to {high:g}")
-    if rule.allowed and value not in rule.allowed:
-        listed = ", ".join(f"{one:g}" for one in rule.allowed)
-        raise Refused(f"{metric} = {value:g} {wanted.unit} is not one of {listed}")
+    check_value(rule, wanted, value)
     image: Image = {}
     raw = raw_for(
         point, value, {p.name: float(p.constant or 0) for p in profile.points if p.name}, wanted.unit
@@ -154,6 +151,30 @@ def write_of(profile: Profile, metric: str, value: float) -> Write:
     words = tuple(image[point.space, a] for a in point.addresses)
     space = Space.COIL if rule.function_code in (5, 15) else Space.HOLDING
     return Write(space, address, words, rule.function_code)
+
+
+def check_value(rule: WriteRule | Downlink, metric: Metric, value: float) -> None:
+    """Raise :class:`Refused` for a value that may not be set."""
+    low = metric.low if rule.minimum is None else rule.minimum
+    high = metric.high if rule.maximum is None else rule.maximum
+    said = f"{metric.name} = {value:g} {metric.unit}".rstrip()
+    if not low <= value <= high:
+        raise Refused(f"{said} is outside {low:g} to {high:g}")
+    allowed = rule.allowed or tuple(map(float, metric.states))
+    if allowed and value not in allowed:
+        raise Refused(f"{said} is not one of {', '.join(f'{one:g}' for one in allowed)}")
+
+
+def text_of(profile: Profile, name: str, text: str) -> Write:
+    """Return the request that shows ``text``; raise :class:`Refused`, with the place, for what cannot be shown."""
+    point = next((p for p in profile.points if p.attribute == name and p.write is not None), None)
+    if point is None or point.write is None:
+        able = sorted(p.attribute for p in profile.points if p.attribute and p.write is not None)
+        raise Refused(f"'{profile.id}' cannot set the text '{name}'; it can set {able or 'none'}")
+    image: Image = {}
+    _put(profile, point, text_bytes(point, text, point.write.most_characters), image)
+    address = point.address if point.write.address is None else point.write.address
+    return Write(Space.HOLDING, address, tuple(image[point.space, a] for a in point.addresses), 16)
 
 
 def command_of(profile: Profile, name: str) -> tuple[Write, ...]:
@@ -192,7 +213,7 @@ def _bytes(profile: Profile, point: Point, image: Mapping[tuple[Space, int], int
     if point.space.is_bits:
         return bytes([image[point.space, point.address]])
     data = b"".join(image[point.space, address].to_bytes(2, "big") for address in point.addresses)
-    if point.type in ("ascii", "bcd"):
+    if point.type in TEXTS:
         return reorder(data, "big", point.byte_order or "big")[: point.size]
     return reorder(data, point.word_order or profile.word_order, point.byte_order or profile.byte_order)
 
@@ -202,7 +223,7 @@ def _put(profile: Profile, point: Point, data: bytes, image: Image) -> None:
         image[point.space, point.address] = data[0]
         return
     data = data.ljust(point.count * 2, b"\0")
-    if point.type in ("ascii", "bcd"):
+    if point.type in TEXTS:
         data = reorder(data, "big", point.byte_order or "big")
     else:
         data = reorder(data, point.word_order or profile.word_order, point.byte_order or profile.byte_order)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import struct
+import unicodedata
 from typing import TYPE_CHECKING
 
 from device_profiles.profile import Value
 from device_profiles.units import conversion
-from telemetry.errors import Malformed
+from telemetry.errors import Malformed, Refused
 from telemetry.quality import Quality
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _RANGES = {"u8": (0, 0xFF), "i8": (-0x80, 0x7F), "u16": (0, 0xFFFF), "i16": (-0x
            "u32": (0, 0xFFFF_FFFF), "i32": (-0x8000_0000, 0x7FFF_FFFF), "u64": (0, 2**64 - 1),
            "i64": (-(2**63), 2**63 - 1), "u8hi": (0, 0xFF), "u8lo": (0, 0xFF), "sm16": (-0x7FFF, 0x7FFF),
            "bcd16": (0, 9_999), "bcd32": (0, 99_999_999), "bit": (0, 1)}  # fmt: skip
+_ENCODINGS = {"ascii": "ascii", "gbk": "gbk", "utf16": "utf-16-be"}
 
 
 def reorder(data: bytes, word_order: Order, byte_order: Order) -> bytes:
@@ -40,8 +42,8 @@ def reorder(data: bytes, word_order: Order, byte_order: Order) -> bytes:
 
 def raw_of(value: Value, data: bytes) -> float | str:
     """Return the raw number or text that big-endian ``data`` holds; raise :class:`Malformed`."""
-    if value.type == "ascii":
-        return data.split(b"\0", 1)[0].decode("ascii", errors="replace").strip()
+    if value.type in _ENCODINGS:
+        return data.decode(_ENCODINGS[value.type], errors="replace").split("\0", 1)[0].strip()
     if value.type == "bcd":
         return data.hex()
     if value.type in ("bcd16", "bcd32"):
@@ -96,8 +98,10 @@ def raw_for(value: Value, number: float | None, helpers: Mapping[str, float], un
 
 def bytes_of(value: Value, raw: float | str, before: bytes | None = None) -> bytes:
     """Return ``raw`` in big-endian order; a bit slice is set into ``before``."""
-    if value.type == "ascii":
-        return str(raw).encode("ascii", errors="replace")[: value.length].ljust(value.length, b"\0")
+    if value.type in _ENCODINGS:
+        encoding = _ENCODINGS[value.type]
+        data = str(raw).encode(encoding, errors="replace")[: value.length]
+        return data.decode(encoding, errors="ignore").encode(encoding).ljust(value.length, b"\0")
     if value.type == "bcd":
         return bytes.fromhex(str(raw).rjust(value.length * 2, "0")[: value.length * 2])
     number = float(raw)
@@ -115,6 +119,31 @@ def bytes_of(value: Value, raw: float | str, before: bytes | None = None) -> byt
         halves[0 if value.type == "u8hi" else 1] = int(number)
         return bytes(halves)
     return struct.pack(_FORMATS[value.type], number if value.type in ("f32", "f64") else int(number))
+
+
+def text_bytes(value: Value, text: str, most_characters: int = 0) -> bytes:
+    """Return ``text`` as the device holds it; raise :class:`Refused` for what it could not show as it is.
+
+    >>> from device_profiles.profile import Value
+    >>> text_bytes(Value(attribute="text", type="gbk", length=8), "积水").hex()
+    'bbfdcbae00000000'
+    """
+    encoding = _ENCODINGS[value.type]
+    for place, letter in enumerate(text, start=1):
+        if unicodedata.category(letter)[0] == "C" or letter in "\u2028\u2029":
+            raise Refused(f"character {place} of the text, U+{ord(letter):04X}, is a control character")
+        try:
+            if ord(letter) > 0xFFFF:  # a screen's UTF-16 is UCS-2
+                raise UnicodeEncodeError(encoding, letter, 0, 1, "beyond U+FFFF")
+            letter.encode(encoding)
+        except UnicodeEncodeError:
+            raise Refused(f"character {place} of the text, '{letter}', is not in {value.type.upper()}") from None
+    if most_characters and len(text) > most_characters:
+        raise Refused(f"the text has {len(text)} characters, the screen holds {most_characters}")
+    data = text.encode(encoding)
+    if len(data) > value.length:
+        raise Refused(f"the text takes {len(data)} bytes in {value.type.upper()}, the screen holds {value.length}")
+    return data.ljust(value.length, b"\0")
 
 
 def _line(value: Value, helpers: Mapping[str, float], unit: str) -> tuple[float, float]:

@@ -215,6 +215,9 @@ SIGNALS: dict[str, dict[str, Callable[[Scene], float]]] = {
         "flow_velocity": lambda s: 0.65 + 0.42 * s.traffic + 0.03 * s.noise("q", 6),
         "total_volume": _rising(0.015),
         "water_temperature": lambda s: 0.4 * s.air_temperature + 9,
+        "valve_open": lambda s: 1.0,  # noqa: ARG005 - until it is told otherwise
+        "battery_voltage": lambda s: 3.58 + 0.005 * s.noise("bat", 600),
+        "signal_quality": lambda s: round(18 + 3 * s.noise("csq", 60)),
     },
     "led_screen": {
         "screen_on": lambda s: 1.0,  # noqa: ARG005 - day and night
