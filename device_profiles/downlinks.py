@@ -33,7 +33,9 @@ def downlink_of(profile: Profile, name: str, value: float | None, identity: str)
     if downlink.value is not None and value is not None:
         metric = load_classes()[profile.device_class].metrics[name]
         check_value(downlink, metric, value)
-        _place(body, downlink.value, bytes_of(downlink.value, raw_for(downlink.value, value, {}, metric.unit)))
+        _place(
+            body, downlink.value, bytes_of(downlink.value, raw_for(downlink.value, value, {}, metric.unit))
+        )
     return bytes(body) + _tail(downlink, bytes(body))
 
 

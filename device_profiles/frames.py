@@ -136,7 +136,9 @@ def decode_frame(profile: Profile, frame: bytes) -> list[Decoded]:
     if layout.time is not None:
         time_ms = int(float(_raw(layout.time, frame)) * 1000)
     if layout.tlv_at is None:
-        return [_decoded(profile, [(f, _slice(f, frame)) for f in layout.fields if _holds(f, frame)], time_ms)]
+        return [
+            _decoded(profile, [(f, _slice(f, frame)) for f in layout.fields if _holds(f, frame)], time_ms)
+        ]
     head = [(field, _slice(field, frame)) for field in layout.fields if not field.tag]
     samples: list[list[tuple[FrameField, bytes]]] = [[*head]]
     for field, data in _pairs(layout, frame):
@@ -164,7 +166,7 @@ def encode_frame(
     for at, text in layout.constants.items():
         body[at : at + len(text) // 2] = bytes.fromhex(text)
     if layout.identity is not None:
-        _place(body, layout.identity, bytes_of(layout.identity, identity))
+        _place(body, layout.identity, _ordered(layout.identity, bytes_of(layout.identity, identity)))
     if layout.time is not None:
         _place(body, layout.time, _ordered(layout.time, bytes_of(layout.time, time_ms // 1000)))
     for field in layout.fields:

@@ -137,12 +137,16 @@ def text_bytes(value: Value, text: str, most_characters: int = 0) -> bytes:
                 raise UnicodeEncodeError(encoding, letter, 0, 1, "beyond U+FFFF")
             letter.encode(encoding)
         except UnicodeEncodeError:
-            raise Refused(f"character {place} of the text, '{letter}', is not in {value.type.upper()}") from None
+            raise Refused(
+                f"character {place} of the text, '{letter}', is not in {value.type.upper()}"
+            ) from None
     if most_characters and len(text) > most_characters:
         raise Refused(f"the text has {len(text)} characters, the screen holds {most_characters}")
     data = text.encode(encoding)
     if len(data) > value.length:
-        raise Refused(f"the text takes {len(data)} bytes in {value.type.upper()}, the screen holds {value.length}")
+        raise Refused(
+            f"the text takes {len(data)} bytes in {value.type.upper()}, the screen holds {value.length}"
+        )
     return data.ljust(value.length, b"\0")
 
 

@@ -31,9 +31,9 @@ async def run_bus(
     emit: Callable[[Reading], None],
     clock: Clock,
     learned: Learned | None = None,
-    polled: Callable[[Poller], None] | None = None,
+    polled: Callable[[Poller | Listener], None] | None = None,
 ) -> None:
-    """Read the bus for ever, handing each reading to ``emit`` and a poller, once there is one, to ``polled``."""
+    """Read the bus for ever, handing each reading to ``emit`` and who reads it, once there is one, to ``polled``."""
     driver = bus.module.Driver(bus.link, bus.devices)
     async with driver:
         if isinstance(driver, Polled):
@@ -42,7 +42,10 @@ async def run_bus(
                 polled(poller)
             await poller.run()
         else:
-            await _Listener(bus, cast("Listening", driver), emit, clock).run()
+            listener = Listener(bus, cast("Listening", driver), emit, clock)
+            if polled is not None:
+                polled(listener)
+            await listener.run()
 
 
 def _reading(device: Device, said: Decoded, time_ms: int) -> Reading:
@@ -55,11 +58,12 @@ def _reading(device: Device, said: Decoded, time_ms: int) -> Reading:
     )
 
 
-class _Listener:
+class Listener:
     """Passes on what arrives, at most once a period for a stream, and misses what does not."""
 
     def __init__(self, bus: Bus, driver: Listening, emit: Callable[[Reading], None], clock: Clock) -> None:
-        self._bus, self._driver, self._emit, self._clock = bus, driver, emit, clock
+        self.bus, self.driver = bus, driver
+        self._emit, self._clock = emit, clock
         self._trouble = Trouble(bus.id)
         self._streams = bus.module.TRANSPORT == "serial_frame"
         self._due: dict[str, float] = {}  # when a stream's next reading is wanted
@@ -67,8 +71,9 @@ class _Listener:
         self._link_down = False
 
     async def run(self) -> None:
+        """Listen for ever."""
         now = self._clock.monotonic()
-        self._heard_at = {device.id: now for device in self._bus.devices}
+        self._heard_at = {device.id: now for device in self.bus.devices}
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             tasks.create_task(self._hear())
@@ -76,22 +81,22 @@ class _Listener:
     async def _hear(self) -> None:
         while True:
             try:
-                heard = self._driver.listen()
+                heard = self.driver.listen()
                 async with contextlib.aclosing(heard):  # type: ignore[type-var]
                     async for item in heard:
                         self._link_down = False
                         self._take(item)
             except LinkDown as error:
                 self._link_down = True
-                self._trouble.note(self._bus.id, str(error))
+                self._trouble.note(self.bus.id, str(error))
             await self._clock.sleep(_REOPEN_S)
 
     def _take(self, heard: Heard) -> None:
-        name = heard.device.id if heard.device else self._bus.id
+        name = heard.device.id if heard.device else self.bus.id
         if isinstance(heard.said, Malformed):
             self._trouble.note(name, str(heard.said))
             return
-        self._trouble.note(self._bus.id, "")
+        self._trouble.note(self.bus.id, "")
         self._trouble.note(name, "")
         if heard.device is None:
             return
@@ -100,17 +105,17 @@ class _Listener:
         if self._streams:
             if now < self._due.get(name, 0.0):
                 return
-            self._due[name] = max(self._due.get(name, now) + self._bus.period_s, now + self._bus.period_s / 2)
+            self._due[name] = max(self._due.get(name, now) + self.bus.period_s, now + self.bus.period_s / 2)
         self._emit(_reading(heard.device, heard.said, self._clock.now_ms()))
 
     async def _watch(self) -> None:
         """Say of each device that has been silent for two and a half of its periods that it is, once a period."""
-        periods = {device.id: device.period_s or self._bus.period_s for device in self._bus.devices}
+        periods = {device.id: device.period_s or self.bus.period_s for device in self.bus.devices}
         told = dict(self._heard_at)
         while True:
             await self._clock.sleep(min(*periods.values(), _LOOK_S))
             now = self._clock.monotonic()
-            for device in self._bus.devices:
+            for device in self.bus.devices:
                 period_s, heard_at = periods[device.id], self._heard_at[device.id]
                 if now - heard_at > 2.5 * period_s and now - max(told[device.id], heard_at) >= period_s:
                     told[device.id] = now

@@ -8,41 +8,70 @@ device then reads back decides.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 import structlog
 
+from edge_agent.bus import Listener
+from edge_agent.driver import Telling
 from edge_agent.interlock import Interlocks
 from edge_agent.orders import LONGEST_LIFE_MS, CommandsConfig, Order, order_for
+from edge_agent.sleepers import Sleepers
 from telemetry import codecs
 from telemetry.commands import Command, CommandResult, CommandState
 from telemetry.errors import Malformed, Refused, Unavailable, YemaiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from edge_agent.driver import Device
-    from edge_agent.poller import Poller
+    from edge_agent.config import Bus
+    from edge_agent.driver import Device, Polled
     from edge_agent.record import Recorder
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
     from telemetry.outbox import Outbox
+    from telemetry.readings import Reading
 
 _NOTE = "commands"
 _MOST_BYTES = 16 * 1024
 _MOST_WAITING = 64
+_MOST_ASLEEP = 1000
 _SETTLE_S = 0.2  # between two looks at what a device has made of a write
 _LOOKS = 6
 _KEPT_MS = 3_600_000  # after its id has expired anyway
-LOCAL = "local"
 log = structlog.get_logger()
 
 
-class _Known(msgspec.Struct):
+class _Known(msgspec.Struct, omit_defaults=True):
     state: CommandState
     device: str
     not_after: int
+    command: Command | None = None  # a set-point that waits for its device to wake: it outlives a restart
+    cause: str = ""
+
+
+class Lane(Protocol):
+    """A bus that commands can be carried out on; ``line`` is held for the length of one exchange."""
+
+    bus: Bus
+    driver: Polled
+    line: asyncio.Lock
+    is_live: bool
+
+    async def assure(self, device: Device) -> None:
+        """Raise :class:`Refused` for the wrong device on the port; the line is held."""
+
+    def refresh(self, device: str) -> None:
+        """Something was written to the device."""
+
+
+class _Errand(NamedTuple):
+    command: Command
+    order: Order
+    done: asyncio.Future[CommandResult]
+    cause: str
+    sent: bool
 
 
 class _Memory(msgspec.Struct):
@@ -63,15 +92,24 @@ class Commander:
     ) -> None:
         self._config, self._devices, self._keeper = config, devices, keeper
         self._record, self._clock = recorder, clock
-        self._pollers: dict[str, Poller] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._sleepers = Sleepers(clock)
+        self._asleep = 0
         self._memory, self._interlocks = _Memory(), Interlocks()
-        self._waiting: asyncio.Queue[tuple[Command, Order, asyncio.Future[CommandResult]]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Errand] = asyncio.Queue()
         self._under_way = 0
-        self._causes: dict[str, str] = {}
 
-    def serves(self, poller: Poller) -> None:
-        """Send commands for the devices of a bus through its poller from now on."""
-        self._pollers |= {device.id: poller for device in poller.bus.devices}
+    def serves(self, reader: Lane | Listener) -> None:
+        """Send commands for the devices of a bus through who reads it from now on."""
+        if isinstance(reader, Listener):
+            if isinstance(reader.driver, Telling):
+                self._sleepers.serves(reader.driver, reader.bus)
+        else:
+            self._lanes |= {device.id: reader for device in reader.bus.devices}
+
+    def heard(self, reading: Reading) -> None:
+        """Take what a device said of itself: one that sleeps verifies its commands by it."""
+        self._sleepers.heard(reading)
 
     async def restore(self) -> None:
         """Remember what was done before the restart; what was under way then may or may not have been done."""
@@ -82,10 +120,22 @@ class Commander:
         self._interlocks = Interlocks(self._memory.acted)
         cut = {name: known for name, known in self._memory.ids.items() if not known.state.is_final}
         for name, known in cut.items():
+            if known.command is not None and self._resume(known):
+                continue
             bare = Command(name, known.device, known.not_after)  # type: ignore[arg-type]
             await self._tell(
                 bare, CommandState.FAILED, "the agent was restarted; whether it was carried out is not known"
             )
+
+    def _resume(self, known: _Known) -> bool:
+        """Go on with an order that waits for its device to wake; return whether it can be gone on with."""
+        assert known.command is not None
+        try:
+            order = order_for(known.command, self._devices[known.device])
+        except (KeyError, Refused):  # another configuration
+            return False
+        self._enqueue(known.command, order, known.cause, sent=known.state is CommandState.EXECUTED)
+        return True
 
     async def hear(self, payload: bytes) -> None:
         """Take a message of the agent's ``cmd`` topic."""
@@ -114,57 +164,73 @@ class Commander:
                 raise Refused("not_after is more than a day ahead")
             if allowed is not None:
                 allowed(command)
+            self._config.check_text(command)
             order = self._order(command)
             if not cause:  # what answers an alarm spares nothing
                 self._interlocks.check(order.actuator, order.interlock, now)
-            if self._under_way >= _MOST_WAITING:
-                raise Refused(f"{_MOST_WAITING} commands wait already")
+            if self._under_way >= _MOST_WAITING or self._asleep >= _MOST_ASLEEP:
+                raise Refused(f"{max(self._under_way, self._asleep)} commands wait already")
         except Refused as error:
             return await self._tell(command, CommandState.REFUSED, str(error), cause, remember=known is None)
         self._interlocks.note(order.actuator, now)
-        self._under_way += 1
-        try:
-            await self._tell(command, CommandState.ACCEPTED, "", cause)
-        except BaseException:
-            self._under_way -= 1
-            raise
-        done: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
-        self._causes[command.id] = cause
-        self._waiting.put_nowait((command, order, done))
-        return done
+        await self._tell(command, CommandState.ACCEPTED, "", cause)
+        return self._enqueue(command, order, cause)
+
+    def sleeps(self, device: str) -> bool:
+        """Whether a device can only be told something when it wakes."""
+        return device in self._devices and self._devices[device].profile.frame is not None
+
+    def _enqueue(
+        self, command: Command, order: Order, cause: str, *, sent: bool = False
+    ) -> asyncio.Future[CommandResult]:
+        errand = _Errand(command, order, asyncio.get_running_loop().create_future(), cause, sent)
+        if order.downlink:
+            self._asleep += 1
+        else:
+            self._under_way += 1
+        self._waiting.put_nowait(errand)
+        return errand.done
 
     async def run(self) -> None:
         """Carry out what was accepted, for ever; each bus does one at a time, in the order they came."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                tasks.create_task(self._finish(*await self._waiting.get()))
+                tasks.create_task(self._finish(await self._waiting.get()))
 
-    async def _finish(self, command: Command, order: Order, done: asyncio.Future[CommandResult]) -> None:
-        cause = self._causes.pop(command.id, "")
+    async def _finish(self, errand: _Errand) -> None:
+        command, order, done, cause, sent = errand
         try:
-            result = await self._carry_out(command, order, cause)
+            if order.downlink:
+                result = await self._sleepers.carry_out(
+                    command, order, self._teller(command, cause), sent=sent
+                )
+            else:
+                result = await self._carry_out(command, order, cause)
         except Unavailable as error:  # the disk does not take the result; the line has done its part
             log.error("result_not_kept", id=command.id, problem=str(error))
             result = self._result(command, CommandState.FAILED, str(error), cause)
         finally:
-            self._under_way -= 1
+            if order.downlink:
+                self._asleep -= 1
+            else:
+                self._under_way -= 1
         if not done.done():
             done.set_result(result)
-        poller = self._pollers.get(command.device)
-        if poller is not None:
-            poller.refresh(command.device)
+        lane = self._lanes.get(command.device)
+        if lane is not None:
+            lane.refresh(command.device)
 
     async def _carry_out(self, command: Command, order: Order, cause: str) -> CommandResult:
-        poller = self._pollers[command.device]
-        async with poller.line:
+        lane = self._lanes[command.device]
+        async with lane.line:
             if self._clock.now_ms() > command.not_after:
                 return await self._tell(
                     command, CommandState.EXPIRED, _late(command, self._clock.now_ms()), cause
                 )
             unanswered = ""
             try:
-                await poller.assure(order.device)
-                await self._write(poller, order)
+                await lane.assure(order.device)
+                await self._write(lane, order)
             except Unavailable as error:
                 unanswered = str(error)
             except (Refused, Malformed) as error:
@@ -175,59 +241,68 @@ class Commander:
                 return executed
         elif order.back is None:
             return await self._tell(command, CommandState.FAILED, unanswered, cause)
-        said, problem = await self._look(poller, command, order)
+        said, problem = await self._look(lane, order)
         state = CommandState.FAILED if problem else CommandState.VERIFIED
         if problem and unanswered:
             problem = f"{unanswered}; then {problem}"
         return await self._tell(command, state, problem, cause, read_back=said)
 
-    async def _write(self, poller: Poller, order: Order) -> None:
+    def _teller(self, command: Command, cause: str) -> Callable[..., Awaitable[CommandResult]]:
+        async def tell(state: CommandState, problem: str, read_back: float | None) -> CommandResult:
+            return await self._tell(command, state, problem, cause, read_back=read_back)
+
+        return tell
+
+    async def _write(self, lane: Lane, order: Order) -> None:
         began = self._clock.monotonic()
         for write in order.writes:
             if write.within_s is not None and self._clock.monotonic() - began > write.within_s:
                 raise Refused(f"the step before took longer than {write.within_s:g} s; not operated")
             began = self._clock.monotonic()
-            await poller.driver.write(order.device, write)
+            await lane.driver.write(order.device, write)
 
-    async def _look(self, poller: Poller, command: Command, order: Order) -> tuple[float | None, str]:
+    async def _look(self, lane: Lane, order: Order) -> tuple[float | str | None, str]:
         """Return what the device reads back and, where that is not what it should, the problem."""
-        wanted = command.expect if command.expect is not None else command.value
         said, problem = None, ""
         for look in range(_LOOKS):
             if look:
                 await self._clock.sleep(_SETTLE_S)
             try:
                 assert order.back is not None
-                async with poller.line:
-                    words = await poller.driver.read(order.device, order.back)
-                said, problem = order.value_in(words), ""
+                async with lane.line:
+                    words = await lane.driver.read(order.device, order.back)
+                said, problem = order.said_in(words), ""
             except YemaiError as error:
                 problem = f"not read back: {error}"
                 continue
-            if said is not None and wanted is not None and abs(said - wanted) <= command.tolerance + 1e-6:
+            if not (problem := order.problem(said)):
                 return said, ""
-            problem = f"reads back {'nothing' if said is None else f'{said:g}'} instead of {wanted:g}"
         return said, problem
 
     def _order(self, command: Command) -> Order:
         device = self._devices.get(command.device)
         if device is None:
             raise Refused(f"this agent has no device '{command.device}'")
-        if command.device not in self._pollers:
+        if device.profile.frame is not None:
+            return order_for(command, device)
+        if command.device not in self._lanes:
             raise Refused(f"'{command.device}' is not on a bus that can be written to")
-        if not self._pollers[command.device].is_live:
+        if not self._lanes[command.device].is_live:
             raise Refused(f"the bus of '{command.device}' is not served at the moment")
         return order_for(command, device)
 
     async def _tell(
         self, command: Command, state: CommandState, problem: str, cause: str = "", *,
-        read_back: float | None = None, remember: bool = True,
+        read_back: float | str | None = None, remember: bool = True,
     ) -> CommandResult:  # fmt: skip
         """Put a step's result into the outbox and remember the id, together."""
         result = self._result(command, state, problem, cause, read_back)
         now = self._clock.now_ms()
         if remember:
-            self._memory.ids[command.id] = _Known(state, command.device, command.not_after)
+            waits = not state.is_final and command.value is not None and self.sleeps(command.device)
+            self._memory.ids[command.id] = _Known(
+                state, command.device, command.not_after, command if waits else None, cause if waits else ""
+            )
         ids = {
             name: k
             for name, k in self._memory.ids.items()
@@ -252,11 +327,12 @@ class Commander:
         return result
 
     def _result(
-        self, command: Command, state: CommandState, problem: str, cause: str, read_back: float | None = None
+        self, command: Command, state: CommandState, problem: str, cause: str, said: float | str | None = None
     ) -> CommandResult:
+        number, text = (None, said) if isinstance(said, str) else (said, None)
         return CommandResult(
             command.id, command.device, state, self._clock.now_ms(), command.metric, command.value, command.command,
-            read_back, problem, command.by, cause,
+            number, problem, command.by, cause, text=command.text, text_back=text,
         )  # fmt: skip
 
 

@@ -130,7 +130,8 @@ def load_config(path: Path, text: str | None = None) -> AgentConfig:
         raise ConfigError(
             path, "$.judgement.local", "is false, so no [[linkage]] could ever act", hint="remove one"
         )
-    check_linkage(path, file.linkage, {device.id: device for bus in buses for device in bus.devices})
+    devices = {device.id: device for bus in buses for device in bus.devices}
+    check_linkage(path, file.linkage, devices, file.commands)
     socket = file.status.socket or default_socket(file.outbox.path)
     return AgentConfig(
         file.agent, file.area, file.broker, file.outbox, tuple(buses), way, file.report, socket,

@@ -14,6 +14,7 @@ from device_profiles.profile import Decoded, Profile
 from telemetry.errors import Malformed, Refused, Unavailable
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
@@ -93,6 +94,18 @@ class Listening(Resource, Protocol):
 
     def listen(self) -> AsyncIterator[Heard]:
         """Yield what arrives, for ever; raise :class:`LinkDown` when the port is gone."""
+
+
+@runtime_checkable
+class Telling(Listening, Protocol):
+    """A listening driver whose devices can be told something when they wake."""
+
+    def tell(self, device: Device, payload: bytes, within_s: float) -> asyncio.Future[None]:
+        """Queue a datagram; done when it was sent.
+
+        The future raises :class:`~telemetry.errors.Unavailable` when the device does not wake within so many seconds,
+        :class:`LinkDown` when the bus is let go, :class:`~telemetry.errors.Refused` when too much waits already.
+        """
 
 
 class DriverModule(Protocol):

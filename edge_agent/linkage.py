@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from edge_agent.commands import Commander
     from edge_agent.driver import Device
+    from edge_agent.orders import CommandsConfig
     from telemetry.clock import Clock
     from telemetry.transitions import Transition
 
@@ -41,6 +42,7 @@ class Linkage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     when: Literal["begins", "ends"] = "begins"
     metric: str = ""
     value: float | None = None
+    text: str | None = None
     command: str = ""
 
     def answers(self, transition: Transition) -> bool:
@@ -60,7 +62,7 @@ class Linkage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         again = f".{attempt}" if attempt else ""
         return Command(
             f"link-{transition.id}-{place}{again}", target, now_ms + _LIFE_MS, MetricName(self.metric), self.value,
-            self.command, by=f"linkage:{self.rule}",
+            self.command, by=f"linkage:{self.rule}", text=self.text,
         )  # fmt: skip
 
 
@@ -91,7 +93,9 @@ class Linkages:
                 return
 
 
-def check_linkage(path: Path, linkages: Sequence[Linkage], devices: Mapping[str, Device]) -> None:
+def check_linkage(
+    path: Path, linkages: Sequence[Linkage], devices: Mapping[str, Device], commands: CommandsConfig
+) -> None:
     """Raise :class:`ConfigError` for a linkage that can never act."""
     if not linkages:
         return
@@ -121,17 +125,12 @@ def check_linkage(path: Path, linkages: Sequence[Linkage], devices: Mapping[str,
             )
         targets = watched if linkage.target == SAME else [devices[linkage.target]]
         for device in targets:
+            command = Command(
+                "check", DeviceId(device.id), 0, MetricName(linkage.metric), linkage.value, linkage.command,
+                text=linkage.text,
+            )  # fmt: skip
             try:
-                order_for(
-                    Command(
-                        "check",
-                        DeviceId(device.id),
-                        0,
-                        MetricName(linkage.metric),
-                        linkage.value,
-                        linkage.command,
-                    ),
-                    device,
-                )
+                commands.check_text(command)
+                order_for(command, device)
             except Refused as error:
                 raise ConfigError(path, at, str(error)) from None

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge_agent.byhand import Sample, read_once
-from edge_agent.commands import LOCAL, Commander
+from edge_agent.byhand import Sample, by_hand, read_once
+from edge_agent.commands import Commander
 from edge_agent.linkage import Linkages
+from edge_agent.poller import Poller
 from edge_agent.record import Recorder
 from telemetry import topics
-from telemetry.commands import Command
+from telemetry.commands import CommandResult, CommandState
 from telemetry.errors import YemaiError
-from telemetry.readings import DeviceId, MetricName
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from edge_agent.bus import Listener
     from edge_agent.config import AgentConfig
     from edge_agent.gather import Shape
     from edge_agent.judgement import Judge
     from edge_agent.learned import Learned
-    from edge_agent.poller import Poller
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
     from telemetry.readings import Reading
 
 _BY_HAND_MS = 10_000
+_DAY_MS = 24 * 3_600_000
 
 
 class Site:
@@ -59,13 +59,15 @@ class Site:
         if self._judge is not None:
             await self._judge.restore()
 
-    def serves(self, poller: Poller) -> None:
-        """Reach a bus's devices through its poller."""
-        self._pollers |= {device.id: poller for device in poller.bus.devices}
-        self.commander.serves(poller)
+    def serves(self, reader: Poller | Listener) -> None:
+        """Reach a bus's devices through who reads it."""
+        if isinstance(reader, Poller):
+            self._pollers |= {device.id: reader for device in reader.bus.devices}
+        self.commander.serves(reader)
 
     def take(self, reading: Reading) -> None:
         """Judge a reading; never waits."""
+        self.commander.heard(reading)
         if self._judge is not None:
             self._judge.take(reading)
 
@@ -107,12 +109,19 @@ class Site:
             return _problem(device, metric, str(error))
 
     async def _write(self, device: str = "", metric: str = "", value: str = "", *_: str) -> bytes:
+        """Set a metric, or a text."""
         try:
-            command = Command(
-                f"hand-{secrets.token_hex(6)}", DeviceId(device), self._clock.now_ms() + _BY_HAND_MS,
-                MetricName(metric), float(value), by=LOCAL,
-            )  # fmt: skip
+            asleep = self.commander.sleeps(device)
+            command = by_hand(
+                device, metric, value, self._clock.now_ms() + (_DAY_MS if asleep else _BY_HAND_MS)
+            )
             taken = await self.commander.take(command)
+            if asleep and not isinstance(
+                taken, msgspec.Struct
+            ):  # it may sleep for hours: accepted is all there is
+                return msgspec.json.encode(
+                    CommandResult(command.id, command.device, CommandState.ACCEPTED, self._clock.now_ms())
+                )
             return msgspec.json.encode(taken if isinstance(taken, msgspec.Struct) else await taken)
         except (YemaiError, ValueError) as error:
             return _problem(device, metric, str(error))

@@ -29,7 +29,7 @@ def open_outbox(config: AgentConfig, clock: Clock) -> tuple[Outbox, str]:
     """Return the outbox, and why it is in memory, empty when it is on disk; a corrupt file is moved aside."""
     gap_message = GapMessage(config.agent, config.uplink.module.CODEC)
     try:
-        outbox = _on_disk(config, clock)
+        outbox = on_disk(config, clock)
     except Unavailable as error:
         log.error("outbox_is_in_memory", problem=str(error), way_out="a power cut loses it: mend the disk")
         memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -55,7 +55,7 @@ async def disk_is_back(config: AgentConfig, keeper: Keeper, clock: Clock) -> Non
         if keeper.size:
             continue
         try:
-            box = _on_disk(config, clock)
+            box = on_disk(config, clock)
             with box.transaction():
                 box.set_note("opened", str(clock.now_ms()))
             box.close()
@@ -65,7 +65,8 @@ async def disk_is_back(config: AgentConfig, keeper: Keeper, clock: Clock) -> Non
         return
 
 
-def _on_disk(config: AgentConfig, clock: Clock) -> Outbox:
+def on_disk(config: AgentConfig, clock: Clock) -> Outbox:
+    """Open the outbox on its file; raise :class:`Unavailable`."""
     return Outbox.open(
         config.outbox.path,
         max_bytes=config.outbox.max_bytes,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from device_profiles import frames, registers
+from device_profiles.downlinks import read_downlink
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Decoded, Profile, Space
 from device_profiles.vocabulary import Kind, load_classes
@@ -111,6 +112,19 @@ class Thing:
             number = said.values.get(point.metric)
             if number is not None:
                 self._set_points[point.metric] = number
+            if point.attribute and point.attribute in said.attributes:
+                self.attributes[point.attribute] = said.attributes[point.attribute]
+        self.refresh(now_ms)
+        return True
+
+    def told(self, data: bytes, now_ms: int) -> bool:
+        """Take a datagram that came while it was awake; return whether it understood it."""
+        try:
+            name, value = read_downlink(self.profile, data)
+        except Malformed:
+            return False
+        if value is not None:
+            self._set_points[name] = value
         self.refresh(now_ms)
         return True
 

@@ -26,7 +26,7 @@ from telemetry.transitions import Transition
 
 
 class Command(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Set ``metric`` of ``device`` to ``value``, or carry out the profile's ``command``.
+    """Set ``metric`` of ``device`` to ``value``, or the text of that name to ``text``, or carry out ``command``.
 
     ``not_after`` is UTC ms by the agent's clock.  What is read back must be ``expect`` (the value itself where it is
     not given) within ``tolerance``, all in the unit of the metric's class.  ``by`` says who asks; ``mac`` proves it
@@ -44,12 +44,13 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
     mac: str = ""
     v: int = 1
+    text: str | None = None
 
 
 class CommandState(StrEnum):
     """How far a command has come."""
 
-    ACCEPTED = "accepted"  # on disk, waits for the line
+    ACCEPTED = "accepted"  # on disk, waits for the line, or for a device that sleeps to wake
     EXECUTED = "executed"  # written, the device has confirmed
     VERIFIED = "verified"  # and reads back as expected
     FAILED = "failed"
@@ -77,6 +78,8 @@ class CommandResult(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
     cause: str = ""
     v: int = 1
+    text: str | None = None
+    text_back: str | None = None
 
 
 class ActionUpload(Upload, frozen=True, omit_defaults=True):

@@ -71,7 +71,10 @@ class Driver:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held between two calls of :meth:`listen`."""
+        """Give up what waits: whoever wants it told tells the next driver of this bus."""
+        for told in (told for waiting in self._waiting.values() for told in waiting if not told.done.done()):
+            told.done.set_exception(LinkDown("the bus is let go"))
+            told.done.exception()  # nobody may be waiting any more
 
     async def listen(self) -> AsyncIterator[Heard]:
         """Yield each datagram's measurements, the oldest first; raise :class:`LinkDown`."""
@@ -91,11 +94,11 @@ class Driver:
                     )
                     receiver.overrun = 0
                 items = self._heard(data)
+                for heard in items:  # first: what it said was said before it was told anything
+                    yield heard
                 if (device := items[0].device) is not None:
                     for answer in self._answers(device):
                         transport.sendto(answer, address)
-                for heard in items:
-                    yield heard
         finally:
             transport.close()
 

@@ -244,8 +244,13 @@ def test_a_valve_that_sleeps_is_told_in_its_own_frame_and_understands_it():
     shut = downlinks.downlink_of(meter, "valve_open", 0.0, "00000805000001")
     # 68H T A0..A6 04H 04H A0H 17H SER 99H CS 16H, CJT8_188ValveCloseCmd of the meter's firmware
     assert shut.hex() == "fefe6810010000050800000404a0170099de16"
+    report = frames.encode_frame(meter, {"valve_open": 0.0}, identity="00000805000001")
+    assert frames.frame_identity(meter, report) == "00000805000001"
     assert downlinks.read_downlink(meter, shut) == ("valve_open", 0.0)
-    assert downlinks.read_downlink(meter, downlinks.downlink_of(meter, "valve_open", 1.0, "1")) == ("valve_open", 1.0)
+    assert downlinks.read_downlink(meter, downlinks.downlink_of(meter, "valve_open", 1.0, "1")) == (
+        "valve_open",
+        1.0,
+    )
     with pytest.raises(Refused, match="is outside 0 to 1"):
         downlinks.downlink_of(meter, "valve_open", 2.0, "1")
     with pytest.raises(Refused, match=r"cannot be told 'dimming'; it can be told \['valve_open'\]"):

@@ -120,6 +120,7 @@ class Slave:
         self.image.update({(space, address + n): word for n, word in enumerate(words)})
         said = registers.decode(self.profile, self.image)
         self.values.update({name: value for name, value in said.values.items() if value is not None})
+        self.attributes.update(said.attributes)
         return True
 
     def device(self, timeout_s=0.3, **more):

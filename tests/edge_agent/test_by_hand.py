@@ -1,15 +1,21 @@
 """What a technician types: plan, check, read and write, with and without a running agent."""
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from agents import start
 from lines import Slave, serial_bus
 from waiting import wait_until
+
+from telemetry.errors import Refused
+from yemai.commands import _edge_hand
 
 CONFIG = """
 agent = "edge-01"
@@ -124,3 +130,114 @@ async def test_ten_mistakes_are_told_in_a_sentence_each(tmp_path, before, after,
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 0
+
+
+STREET = """
+agent = "edge-01"
+area = "test"
+broker = {{ host = "127.0.0.1", port = {broker} }}
+outbox = {{ path = "edge-01.db" }}
+[commands]
+texts = [{{ templates = ["限速 {{number}} km/h"] }}]
+[[buses]]
+id = "pole"
+driver = "modbus_rtu"
+period_s = 1
+link = {{ port = "{port}", baud = 115200 }}
+[[buses.devices]]
+id = "relay-01"
+profile = "waveshare_relay_8ch"
+unit = 5
+[[buses.devices]]
+id = "led-01"
+profile = "text_block_gbk"
+unit = 6
+[[buses]]
+id = "air"
+driver = "nbiot_udp"
+link = {{ host = "127.0.0.1", port = {udp} }}
+[[buses.devices]]
+id = "valve-01"
+profile = "kingda_nb_water_meter"
+identity = "00000805000001"
+"""
+
+
+def street(tmp_path, link, broker, udp):
+    config = tmp_path / "edge-01.toml"
+    config.write_text(STREET.format(broker=broker, port=link.port, udp=udp))
+    return config, ("--config", str(config))
+
+
+async def hand(config, *words, force=False):
+    """Write by hand, in this process: what the command prints, or its complaint."""
+    try:
+        return await _edge_hand.write(config, *words, force=force)
+    except Refused as error:
+        return f"refused: {error}"
+
+
+async def test_without_an_agent_a_write_holds_the_interlocks_that_the_agent_remembers(
+    tmp_path, free_port, unused_udp_port
+):
+    relay, led = Slave("relay-01", 5, "waveshare_relay_8ch", {}), Slave("led-01", 6, "text_block_gbk", {})
+    async with serial_bus(tmp_path, [relay, led]) as link:
+        config, at = street(tmp_path, link, free_port, unused_udp_port)
+        told = await hand(config, "relay-01", "relay_1", "1")
+        assert "'relay-01' must be spared, and there is no" in told
+        assert "insist with --force-without-agent" in told
+        assert relay.writes == []
+        agent = await start(config)
+        await wait_until(lambda: "agent_up" in (tmp_path / "edge-01.log").read_text(), 20)
+        assert "reads back 1" in await hand(config, "relay-01", "relay_1", "1")
+        agent.terminate()
+        await agent.wait()
+        told = await yemai("write", "relay-01", "relay_1", "0", *at)
+        assert told == (0, "relay-01 relay_1 was written and reads back 0", "")
+        with contextlib.closing(sqlite3.connect(tmp_path / "edge-01.db")) as db:
+            (note,) = db.execute("SELECT value FROM outbox_meta WHERE key = 'note:commands'").fetchone()
+            memory = json.loads(note)
+            memory["acted"]["relay-01/relay_1"] = [int(time.time() * 1000) - 60_000] * 120
+            db.execute("UPDATE outbox_meta SET value = ? WHERE key = 'note:commands'", (json.dumps(memory),))
+            db.commit()
+        assert sum(known["state"] == "verified" for known in memory["ids"].values()) == 2, (
+            "on the agent's record"
+        )
+        told = await hand(config, "relay-01", "relay_1", "1")
+        assert "relay-01/relay_1 has acted 120 times within an hour, 120 are allowed" in told
+        count = len(relay.writes)
+        told = await hand(config, "relay-01", "relay_1", "1", force=True)
+        assert told == "relay-01 relay_1 was written and reads back 1"
+        assert len(relay.writes) == count + 1
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_screen_is_written_by_hand_and_a_valve_that_sleeps_when_an_agent_runs(
+    tmp_path, free_port, unused_udp_port, running
+):
+    relay, led = Slave("relay-01", 5, "waveshare_relay_8ch", {}), Slave("led-01", 6, "text_block_gbk", {})
+    async with serial_bus(tmp_path, [relay, led]) as link:
+        config, at = street(tmp_path, link, free_port, unused_udp_port)
+        agent = await start(config)
+        await wait_until(lambda: "agent_up" in (tmp_path / "edge-01.log").read_text(), 20)
+        if not running:
+            agent.terminate()
+            await agent.wait()
+        told = await hand(config, "led-01", "text", "限速 40 km/h")
+        assert told == "led-01 text was written and reads back '限速 40 km/h'"
+        assert await yemai("read", "led-01", "text", *at) == (0, "led-01 text: '限速 40 km/h'", "")
+        assert await hand(config, "led-01", "text", "今晚打折") == (
+            "refused: '今晚打折' is none of the texts that 'led-01' may show: '限速 {number} km/h'; see [[commands.texts]]"
+        )
+        told = await hand(config, "led-01", "brightness", "bright")
+        assert told == "refused: led-01 brightness: 'bright' is no number"
+        told = await hand(config, "valve-01", "valve_open", "0")
+        if running:
+            assert "accepted; it goes out when the device next wakes" in told
+            agent.terminate()
+            await agent.wait()
+        else:
+            assert (
+                told == "refused: 'valve-01' sleeps: only a running agent can tell it something when it wakes"
+            )
+    assert led.attributes["text"] == "限速 40 km/h"

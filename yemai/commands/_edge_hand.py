@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edge_agent.byhand import Sample, read_once
+from edge_agent.alone import write_alone, write_forced
+from edge_agent.byhand import Sample, by_hand, read_once, spell
 from edge_agent.config import load_config
 from edge_agent.local import ask
 from edge_agent.orders import order_for
-from telemetry.commands import Command, CommandResult
+from telemetry.clock import SystemClock
+from telemetry.commands import CommandResult
 from telemetry.errors import Refused, Unavailable, did_you_mean
-from telemetry.readings import DeviceId, MetricName
 from yemai.words import say
 
 if TYPE_CHECKING:
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
     from edge_agent.config import AgentConfig, Bus
     from edge_agent.driver import Device
 
+_LIFE_MS = 30_000
+
 
 async def read(path: Path, device: str, metric: str) -> Sample:
     """Return one value; raise :class:`Refused` or :class:`Unavailable`."""
     config = load_config(path)
     bus, known = _find(config, device)
+    if bus.module.TRANSPORT != "modbus":
+        raise Refused(f"'{device}' speaks when it likes and cannot be asked; see yemai edge status")
     try:
         answer = await ask(config.socket, f"read {device} {metric}")
     except Unavailable:
@@ -34,38 +39,46 @@ async def read(path: Path, device: str, metric: str) -> Sample:
     return _sample(answer)
 
 
-async def write(path: Path, device: str, metric: str, value: float) -> str:
-    """Set one metric and return the sentence that says what became of it."""
+async def write(path: Path, device: str, metric: str, wanted: str, *, force: bool = False) -> str:
+    """Set one metric or text and return the sentence that says what became of it."""
     config = load_config(path)
     bus, known = _find(config, device)
-    order = order_for(Command("hand", DeviceId(device), 0, MetricName(metric), value), known)
+    if bus.module.TRANSPORT == "serial_frame":
+        raise Refused(f"'{device}' listens to nobody")
+    spelt = spell(_read(known, metric, wanted))
+    command = by_hand(device, metric, spelt, SystemClock().now_ms() + _LIFE_MS)
+    order_for(command, known)
+    config.commands.check_text(command)
     try:
-        answer = await ask(config.socket, f"write {device} {metric} {value:g}")
-    except Unavailable:
-        async with bus.module.Driver(bus.link, bus.devices) as driver:
-            await read_once(driver, known, metric)  # the right device, and it answers
-            for step in order.writes:
-                await driver.write(known, step)
-            said = (await read_once(driver, known, metric)).value
-        if said is None or abs(said - value) > 1e-6:
-            raise Refused(f"{device} {metric}: {_differs(said, value)}") from None
-        return _verified(device, metric, said)
+        answer = await ask(config.socket, f"write {device} {metric} {spelt}")
+    except Unavailable as error:
+        if bus.module.TRANSPORT != "modbus":
+            raise Refused(
+                f"'{device}' sleeps: only a running agent can tell it something when it wakes"
+            ) from error
+        return _told(
+            await (write_forced(bus, command) if force else write_alone(config, bus, command)), metric
+        )
     result = _either(answer)
     if isinstance(result, Sample):
         raise Refused(f"{device} {metric}: {result.problem}")
-    if result.state != "verified":
-        raise Refused(f"{device} {metric}: {result.state}: {result.problem}")
-    return _verified(device, metric, result.read_back)
+    return _told(result, metric)
 
 
 def _find(config: AgentConfig, device: str) -> tuple[Bus, Device]:
     known = {d.id: (bus, d) for bus in config.buses for d in bus.devices}
     if device not in known:
         raise Refused(f"no device '{device}' in this file; {did_you_mean(device, known)}")
-    bus, found = known[device]
-    if bus.module.TRANSPORT != "modbus":
-        raise Refused(f"'{device}' speaks when it likes and cannot be asked; see yemai edge status")
-    return bus, found
+    return known[device]
+
+
+def _read(device: Device, metric: str, wanted: str) -> float | str:
+    if any(point.attribute == metric and point.write is not None for point in device.profile.points):
+        return wanted
+    try:
+        return float(wanted)
+    except ValueError:
+        raise Refused(f"{device.id} {metric}: '{wanted}' is no number") from None
 
 
 def _sample(answer: bytes) -> Sample:
@@ -82,12 +95,16 @@ def _either(answer: bytes) -> CommandResult | Sample:
     return msgspec.convert(fields, Sample)
 
 
-def _differs(said: float | None, value: float) -> str:
-    heard = say("无", "nothing") if said is None else f"{said:g}"
-    return say(f"写入后读回 {heard}，应为 {value:g}", f"reads back {heard} instead of {value:g}")
-
-
-def _verified(device: str, metric: str, said: float | None) -> str:
+def _told(result: CommandResult, metric: str) -> str:
+    device = result.device
+    if result.state == "accepted":
+        return say(
+            f"{device} {metric}：已接受，设备下次唤醒时下发，由其下一次上报核实",
+            f"{device} {metric}: accepted; it goes out when the device next wakes, and its next report verifies it",
+        )
+    if result.state != "verified":
+        raise Refused(f"{device} {metric}: {result.state}: {result.problem}")
+    said = f"{result.read_back:g}" if result.text_back is None else f"'{result.text_back}'"
     return say(
-        f"{device} {metric} 已写入，读回 {said:g}", f"{device} {metric} was written and reads back {said:g}"
+        f"{device} {metric} 已写入，读回 {said}", f"{device} {metric} was written and reads back {said}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -86,6 +87,9 @@ def read(device: DeviceName, metric: MetricWord, config: ConfigFile) -> None:
     from yemai.commands import _edge_hand  # noqa: PLC0415
 
     sample = asyncio.run(_edge_hand.read(config, device, metric))
+    if sample.text is not None:
+        typer.echo(f"{device} {metric}: '{sample.text}'")
+        return
     profiles = {d.id: d.profile.id for bus in load_config(config).buses for d in bus.devices}
     unit = load_classes()[load_catalogue()[profiles[device]].device_class].metrics[metric].unit
     value = say("无值", "no value") if sample.value is None else f"{sample.value:g} {unit}"
@@ -93,21 +97,39 @@ def read(device: DeviceName, metric: MetricWord, config: ConfigFile) -> None:
 
 
 @app.command(
-    help=say("写入一台设备的一个指标，并读回核对。", "Set one metric of one device, and read it back."),
+    help=say(
+        "写入一台设备的一个指标或文字，并读回核对。",
+        "Set one metric or text of one device, and read it back.",
+    ),
     context_settings={"ignore_unknown_options": True},
 )
 def write(
     device: DeviceName,
     metric: MetricWord,
     value: Annotated[
-        float, typer.Argument(help=say("值，单位为该类的单位", "value, in the unit of the class"))
+        str, typer.Argument(help=say("值（该类的单位）或文字", "value, in the unit of the class, or a text"))
     ],
     config: ConfigFile,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force-without-agent",
+            help=say(
+                "没有代理运行时，不顾联锁直接写",
+                "where no agent runs, write though interlocks cannot be held",
+            ),
+        ),
+    ] = False,
 ) -> None:
     """Set one metric by hand."""
+    import structlog  # noqa: PLC0415
+
     from yemai.commands import _edge_hand  # noqa: PLC0415
 
-    typer.echo(asyncio.run(_edge_hand.write(config, device, metric, value)))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
+    )  # the answer is told below
+    typer.echo(asyncio.run(_edge_hand.write(config, device, metric, value, force=force)))
 
 
 @app.command(help=say("查看运行中的代理。", "Show a running agent: buses, devices, outbox, signal."))
