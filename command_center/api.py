@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from command_center.answers import as_error, as_json, map_errors
 from command_center.guard import Guard
 from command_center.hub import Stream
-from command_center.routes import alarms, audit, holds, plans, receipts
+from command_center.routes import alarms, audit, holds, incidents, plans, receipts
 
 if TYPE_CHECKING:
     from command_center.center import Center
@@ -29,7 +29,7 @@ def make_api(center: Center) -> FastAPI:
     mimetypes.add_type("text/javascript", ".mjs")
     map_errors(api)
     api.add_middleware(Guard)
-    for routes in (alarms, holds, audit, receipts, plans):
+    for routes in (alarms, holds, audit, receipts, plans, incidents):
         routes.add(api, center)
     _add_page(api, center)
     return api

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import structlog
 
-from command_center import audit, plans, policies
+from command_center import audit, places, plans, policies
 from command_center.api import make_api
 from command_center.audit import Signer
 from command_center.center import Center, alarm_json
@@ -18,6 +18,8 @@ from command_center.data import Data
 from command_center.desk import Desk, Follower
 from command_center.feed import Feed
 from command_center.hub import Hub
+from command_center.incident_view import Reader
+from command_center.incidents import Incidents
 from command_center.linkage import Linkage
 from command_center.notices import Telling
 from command_center.runs import Planner
@@ -59,7 +61,12 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             if config.linkage.file
             else None
         )
-        followers: list[Follower] = [one for one in (telling, planner) if one is not None]
+        known = places.load(config.places.file) if config.places.file else places.Places()
+        incidents = Incidents(
+            config.incidents, lambda device: known.place(device, data.device(device)), lambda: data.sites,
+            planner.plans if planner else None,
+        )  # fmt: skip
+        followers: list[Follower] = [one for one in (telling, planner, incidents) if one is not None]
         desk = Desk(store, clock, latching=frozenset(config.desk.latching), followers=followers)
         http = await resources.enter_async_context(aiohttp.ClientSession(trust_env=False))
         teller = (
@@ -82,11 +89,13 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                     "alarm", device=alarm.device, rule=alarm.rule, severity=alarm.severity.label.en, state=alarm.state
                 )  # fmt: skip
                 hub.publish("alarm", partial(alarm_json, alarm, desk, data, clock.now_ms()))
+            center.tell_incidents()
 
         feed = Feed(config, desk, on_change, clock)
         center = Center(
-            config, store, desk, data, feed, hub, clock, Signer(config.audit.key), told, teller, planner
-        )
+            config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
+            Reader(planner.plans if planner else None, told, _places(data)), known, told, teller, planner,
+        )  # fmt: skip
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
             work = [feed.run(), data.run(), _health(center), _tick(center), _checkpoints(center)]
@@ -122,13 +131,23 @@ async def _health(center: Center) -> None:
 
 
 async def _tick(center: Center) -> None:
-    """Begin and end holds in time."""
+    """Begin and end holds in time, and close the incidents of which nothing is left."""
     while True:
         try:
             center.publish(await center.desk.tick())
+            await _settle(center)
         except Unavailable as error:
             log.warning("holds_wait", problem=str(error))
         await center.clock.sleep(_TICK_S)
+
+
+async def _settle(center: Center) -> None:
+    async with center.store.read() as db:
+        if not await center.incidents.finished(db):
+            return
+    async with center.store.change() as db:
+        await center.incidents.settle(db, center.clock.now_ms())
+    center.tell_incidents()
 
 
 async def _checkpoints(center: Center) -> None:

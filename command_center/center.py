@@ -13,6 +13,9 @@ from command_center.data import Data
 from command_center.desk import STALE_ASSERTION_MS, Desk
 from command_center.feed import Feed
 from command_center.hub import Hub
+from command_center.incident_view import Reader
+from command_center.incidents import Incidents
+from command_center.places import Places
 from command_center.policies import Told
 from command_center.runs import Planner
 from command_center.store import Store
@@ -37,6 +40,9 @@ class Center(msgspec.Struct, frozen=True):
     hub: Hub
     clock: Clock
     signer: Signer
+    incidents: Incidents
+    reader: Reader
+    places: Places = Places()
     told: Told | None = None
     teller: Teller | None = None
     planner: Planner | None = None
@@ -49,6 +55,20 @@ class Center(msgspec.Struct, frozen=True):
         """Tell every open page of alarms as they now stand."""
         for alarm in alarms:
             self.hub.publish("alarm", partial(self.json_of, alarm))
+        self.tell_incidents()
+
+    def tell_incidents(self) -> None:
+        """Tell every open page which incidents changed."""
+        changed, self.incidents.changed = sorted(self.incidents.changed), set()
+        if changed:
+            self.hub.publish("incidents", changed)
+
+    def cameras_near(self, devices: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the cameras that see the first of ``devices`` that any sees, the nearest first."""
+        for device in devices:
+            if found := self.places.cameras_near(self.incidents.place_of(device)):
+                return found
+        return []
 
 
 def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from command_center import plans, policies
+from command_center import places, plans, policies
+from command_center.correlation import Windows
 from telemetry import topics
 from telemetry.broker import BrokerConfig
 from telemetry.config import Secret, load_toml
@@ -51,6 +52,12 @@ class LinkageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Secret | None = None
 
 
+class PlacesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Cameras, and which devices share a pole, a feeder or a cabinet: the file ``places.yaml``."""
+
+    file: Path | None = None
+
+
 class PageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the page is served, and where the district's Grafana is, which devices then link to."""
 
@@ -77,6 +84,8 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audit: AuditConfig = AuditConfig()
     notify: NotifyConfig = NotifyConfig()
     linkage: LinkageConfig = LinkageConfig()
+    incidents: Windows = Windows()
+    places: PlacesConfig = PlacesConfig()
     page: PageConfig = PageConfig()
     title: Text = Text("指挥中心", "Command centre")
     map: MapConfig = MapConfig()
@@ -114,6 +123,11 @@ def load_config(path: Path) -> CenterConfig:
         policies.load(config.notify.file)
     if config.linkage.file is not None:
         plans.load(config.linkage.file)
+    if config.places.file is not None:
+        places.load(config.places.file)
+    for key, value in msgspec.structs.asdict(config.incidents).items():
+        if not 0 <= value <= 86_400:
+            raise ConfigError(path, f"$.incidents.{key}", f"{value:g} is not between 0 and 86400")
     for key, file in (("streets", config.map.streets), ("pmtiles", config.map.pmtiles)):
         if file is not None and not file.is_file():
             raise ConfigError(path, f"$.map.{key}", f"there is no file '{file}'")

@@ -43,6 +43,8 @@ class Data:
         self.known: dict[str, Any] = {"devices": [], "sites": [], "classes": {}, "agents": []}
         self.latest: dict[str, dict[str, Any]] = {}
         self._devices: dict[str, dict[str, Any]] = {}
+        self.sites: dict[str, dict[str, Any]] = {}
+        """The registry's sites by id."""
 
     async def __aenter__(self) -> Self:
         headers = {} if self._key is None else {"X-API-Key": self._key.reveal()}
@@ -65,6 +67,7 @@ class Data:
                     for name in self.known:
                         self.known[name] = await self._ask(name)
                     self._devices = {device["id"]: device for device in self.known["devices"]}
+                    self.sites = {site["id"]: site for site in self.known["sites"]}
                     registry_at = now
                 rows = await self._ask("latest", {"since_ms": str(self._newest)})
             except Unavailable as error:

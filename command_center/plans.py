@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from command_center.lifecycle import Alarm
 
 Response = Literal["I", "II", "III", "IV"]
+RESPONSES: tuple[Response, ...] = ("I", "II", "III", "IV")
 Interlock = Literal["automatic", "one", "two"]
 Mode = Literal["live", "dry_run", "drill"]
 FIELDS = ("severity", "category", "class", "rule", "site", "hours")

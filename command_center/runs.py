@@ -229,6 +229,22 @@ async def approve(db: AsyncConnection, key: str, act: Act, now: int) -> str:
     return state
 
 
+async def decline(db: AsyncConnection, key: str, act: Act, now: int) -> str:
+    """Say no to an action that waits; it will not be carried out."""
+    row = await _load(db, key)
+    if row.state != "waiting":
+        raise Refused(f"it does not wait: it is {row.state}")
+    order = msgspec.json.decode(row.body, type=Order)
+    order = msgspec.structs.replace(
+        order, steps=(*order.steps, ("declined", now)), problem=f"declined by {act.who}"
+    )
+    values = {"state": "declined", "body": msgspec.json.encode(order)}
+    await db.execute(_actions.update().where(_actions.c.id == key).values(**values))
+    after = {"device": row.device, "metric": row.metric, "value": order.value, "state": "declined"}
+    await audit.write(db, now, act, "action.decline", key, after=after)
+    return "declined"
+
+
 async def undo(db: AsyncConnection, key: str, act: Act, now: int) -> str:
     """Order the reverse of an action that was carried out; return the new action's id."""
     row = await _load(db, key)

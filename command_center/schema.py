@@ -28,7 +28,11 @@ def _with_longer_events(db: sa.Connection) -> None:
         db.exec_driver_sql(f"ALTER TABLE {events.name} ALTER COLUMN id TYPE VARCHAR(128)")
 
 
-PART = Part("desk", events.name, "", (_with_longer_events,))
+def _with_incidents(_: sa.Connection) -> None:
+    """2 → 3: incidents and warnings have tables, which make themselves."""
+
+
+PART = Part("desk", events.name, "", (_with_longer_events, _with_incidents))
 
 
 def prepare(db: sa.Connection) -> Found:

@@ -136,3 +136,61 @@ actions = sa.Table(  # one order to one device; its id is good for one execution
     sa.Index("actions_of", "state", "not_after"),
     sa.Index("actions_made", "plan", "created_ms"),
 )
+
+incidents = sa.Table(  # alarms that are one business
+    "incidents",
+    metadata,
+    sa.Column("id", sa.String(80), primary_key=True),  # inc-<its first alarm>
+    sa.Column("state", sa.String(16), nullable=False),  # open, closed, merged
+    sa.Column("opened_ms", sa.BigInteger, nullable=False),
+    sa.Column("closed_ms", sa.BigInteger),
+    sa.Column("worst", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("incidents_by_state", "state", "opened_ms"),
+)
+
+incident_alarms = sa.Table(  # which alarm is whose, and why
+    "incident_alarms",
+    metadata,
+    sa.Column("alarm", sa.String(64), primary_key=True),
+    sa.Column("incident", sa.String(80), nullable=False, index=True),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("rule", sa.String(128), nullable=False),
+    sa.Column("site", sa.String(64), nullable=False),
+    sa.Column("began_ms", sa.BigInteger, nullable=False),
+    sa.Column("joined_ms", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+incident_events = sa.Table(  # append-only: what became of an incident beyond what its alarms and plans tell
+    "incident_events",
+    metadata,
+    sa.Column("id", _Counter, primary_key=True, autoincrement=True),
+    sa.Column("incident", sa.String(80), nullable=False, index=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+warnings = sa.Table(  # CAP messages that we issued, as they went out
+    "warnings",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),  # CAP's identifier
+    sa.Column("about", sa.String(96), nullable=False, index=True),  # the incident, or drill/…
+    sa.Column("kind", sa.String(16), nullable=False),  # CAP's msgType
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("scope", sa.String(16), nullable=False),
+    sa.Column("sent_ms", sa.BigInteger, nullable=False, index=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("xml", sa.LargeBinary, nullable=False),
+)
+
+warnings_in = sa.Table(  # CAP messages from outside, as they came
+    "warnings_in",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),  # of sender, identifier and sent
+    sa.Column("at_ms", sa.BigInteger, nullable=False, index=True),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("xml", sa.LargeBinary, nullable=False),
+)

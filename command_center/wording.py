@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from telemetry.text import Text
 
 Reason = Literal["alarm", "repeat", "recovery"]
-_COLOUR = {"zh": ("", "蓝色", "黄色", "橙色", "红色"), "en": ("", "Blue", "Yellow", "Orange", "Red")}
+COLOUR = {"zh": ("", "蓝色", "黄色", "橙色", "红色"), "en": ("", "Blue", "Yellow", "Orange", "Red")}
 _WHY = {
     "alarm": {"zh": "告警", "en": "alarm"},
     "repeat": {"zh": "仍未确认", "en": "still not acknowledged"},
@@ -28,7 +28,7 @@ def facts(
     at = datetime.fromtimestamp(alarm.began_ms / 1000, UTC).astimezone(zone)
     value = "" if alarm.value is None else f"{alarm.value:g}{alarm.unit}"
     return {
-        "level": _COLOUR[lang][alarm.worst],
+        "level": COLOUR[lang][alarm.worst],
         "title": getattr(alarm.title, lang),
         "device": getattr(place, lang) if place else alarm.device,
         "value": value,
@@ -49,10 +49,10 @@ def text_of(facts: dict[str, str]) -> str:
 
 def digest(worst: Sequence[Alarm], count: int, lang: Literal["zh", "en"]) -> tuple[str, str, dict[str, str]]:
     """Return title, text and facts of ``count`` alarms at once: how many, the worst, and the worst few by name."""
-    colour, more = _COLOUR[lang][worst[0].worst], count - len(worst)
+    colour, more = COLOUR[lang][worst[0].worst], count - len(worst)
     words = f"{count} 条告警，最高{colour}" if lang == "zh" else f"{count} alarms, the worst {colour}"
     state = "汇总" if lang == "zh" else "digest"
-    lines = [f"{_COLOUR[lang][alarm.worst]} {getattr(alarm.title, lang)} {alarm.device}" for alarm in worst]
+    lines = [f"{COLOUR[lang][alarm.worst]} {getattr(alarm.title, lang)} {alarm.device}" for alarm in worst]
     if more > 0:
         lines.append(f"另有 {more} 条" if lang == "zh" else f"and {more} more")
     told = {

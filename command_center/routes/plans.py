@@ -78,6 +78,10 @@ def add(api: FastAPI, center: Center) -> None:
     async def post_approve(action: str, by: By, request: Request) -> Response:
         return await _acted(action, by, request, runs.approve)
 
+    @api.post("/api/actions/{action}/decline", summary="Say no to an action that waits")
+    async def post_decline(action: str, by: By, request: Request) -> Response:
+        return await _acted(action, by, request, runs.decline)
+
     @api.post("/api/actions/{action}/undo", summary="Order the reverse of an action")
     async def post_undo(action: str, by: By, request: Request) -> Response:
         return await _acted(action, by, request, runs.undo)
