@@ -125,16 +125,24 @@ class Gatherer:
             self._noted_at = -_NOTE_S
         self._arrived.clear()
         while self._readings:
-            batch = tuple(self._readings[: self._batch])
+            batch, withheld = tuple(self._readings[: self._batch]), dict(self._reporter.withheld)
+
+            def put(
+                box: Outbox, batch: tuple[Reading, ...] = batch, withheld: dict[str, int] = withheld
+            ) -> None:
+                self._put(box, batch)
+                _withhold(box, withheld)
+
             try:
-                await self._keeper.transact(lambda box, batch=batch: self._put(box, batch))  # type: ignore[misc]
+                await self._keeper.transact(put)
             except _TooLargeError:
                 self._shrink()
                 continue
+            self._reporter.is_written(withheld)
             del self._readings[: len(batch)]
             self._batch = min(MOST_READINGS, self._batch + 1)
-        if self._reporter.withheld and self._clock.monotonic() - self._noted_at >= _NOTE_S:
-            await self._keeper.transact(self._write_down)
+        if self._reporter.withholds and self._clock.monotonic() - self._noted_at >= _NOTE_S:
+            await self._write_down()
         if self._lost is not None:
             await self._keeper.lose(self._lost)
             self._lost = None
@@ -154,12 +162,16 @@ class Gatherer:
         box.put(encode, samples=sum(reading.sample_count for reading in batch))
         self._buffer.put(max(0, box.size - before))
 
-    def _write_down(self, box: Outbox) -> None:
+    async def _write_down(self) -> None:
         """Make the count of what was withheld durable, and what waits for a window's end."""
-        for policy, samples in self._reporter.withheld.items():
-            box.withhold(policy, samples)
-        box.set_note(_NOTE, msgspec.json.encode(self._reporter.held()).decode())
-        self._reporter.withheld.clear()
+        withheld, held = dict(self._reporter.withheld), self._reporter.held()
+
+        def write(box: Outbox) -> None:
+            _withhold(box, withheld)
+            box.set_note(_NOTE, msgspec.json.encode(held).decode())
+
+        await self._keeper.transact(write)
+        self._reporter.is_written(withheld)
         self._noted_at = self._clock.monotonic()
 
     def _shrink(self) -> None:
@@ -188,6 +200,11 @@ class GapMessage:
 
 class _TooLargeError(Exception):
     pass
+
+
+def _withhold(box: Outbox, withheld: dict[str, int]) -> None:
+    for policy, samples in withheld.items():
+        box.withhold(policy, samples)
 
 
 def _halves(reading: Reading) -> list[Reading]:

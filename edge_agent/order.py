@@ -44,6 +44,7 @@ class LiveFirst(Window):
         super().__init__(size, patience_s)
         self._clock, self._share, self._most_bytes, self._admit = clock, share, most_bytes, admit
         self._batch: dict[int, int] = {}  # history on its way: seq → bytes
+        self._planned: set[int] = set()  # history that was chosen last
         self._batch_bytes, self._batch_at, self._rest_until = 0, 0.0, 0.0
         self._last_batch_end = 0.0
         self.until = 0  # the newest message that is history
@@ -55,24 +56,37 @@ class LiveFirst(Window):
         super().link_lost()
         self._batch.clear()
 
+    def due(self, outbox: Outbox, now: float) -> list[Queued]:
+        """See the base class."""
+        self._planned = set()
+        messages = super().due(outbox, now)
+        if self._planned:
+            self._batch = {m.seq: len(m.payload) for m in messages if m.seq in self._planned}
+            self._batch_bytes, self._batch_at = sum(self._batch.values()), now
+        return messages
+
     def choose(self, outbox: Outbox, room: int, now: float) -> list[Queued]:
         """See the base class."""
         self.until = outbox.newest_before(self._clock.now_ms() - LIVE_MS)
-        on_way = self._sent.keys()
+        besides = set(self._sent)
+        # what was sent before may be history by now, and have to wait for the budget: it must not stand in the way
+        some = room + outbox.handed_out
         chosen = [
             message
-            for message in outbox.waiting(room, besides=on_way, after=self.until, most_bytes=self._most_bytes)
-            if self._admit(message, False)
-        ]
+            for message in outbox.waiting(
+                some, besides=besides, after=self.until, most_bytes=self._most_bytes
+            )
+            if self._admit(message, not is_urgent(message.priority) and message.seq <= self.until)
+        ][:room]
+        besides.update(message.seq for message in chosen)
         room = min(room - len(chosen), max(1, self.size // 2))
         if room > 0 and self.until and not self._batch and now >= self._rest_until:
             batch = [
                 message
-                for message in outbox.history(room, self.until, besides=on_way, most_bytes=self._most_bytes)
+                for message in outbox.history(room, self.until, besides=besides, most_bytes=self._most_bytes)
                 if self._admit(message, True)
             ]
-            self._batch = {message.seq: len(message.payload) for message in batch}
-            self._batch_bytes, self._batch_at = sum(self._batch.values()), now
+            self._planned = {message.seq for message in batch}
             chosen += batch
         return chosen
 

@@ -159,7 +159,9 @@ class Reporter:
         self._rules, self._classes = rules, classes
         self._tracks: dict[tuple[str, str], _Track] = {}
         self.withheld: dict[str, int] = {}
-        """Samples withheld since it was last emptied, by policy."""
+        """Samples withheld and not written down yet, by policy."""
+        self.withholds = False
+        """Whether anything was withheld since the start."""
 
     def take(self, reading: Reading) -> list[Reading]:
         """Return what of a reading, and of what was held back before it, is to be reported now."""
@@ -200,9 +202,15 @@ class Reporter:
         for track in self._tracks.values():
             track.restamp(step)
 
+    def is_written(self, withheld: Mapping[str, int]) -> None:
+        """Take note that these counts are on disk; what was withheld meanwhile is not among them."""
+        for policy, count in withheld.items():
+            self._withhold(policy, -count)
+
     def _withhold(self, policy: str, count: int) -> None:
-        if count:
-            self.withheld[policy] = self.withheld.get(policy, 0) + count
+        if left := self.withheld.pop(policy, 0) + count:
+            self.withheld[policy] = left
+            self.withholds = True
 
     def _track(self, device: str, metric: str) -> _Track:
         track = self._tracks.get((device, metric))

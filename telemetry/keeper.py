@@ -90,8 +90,9 @@ class Keeper:
         return await self.transact(lambda box: box.acknowledge(boot, ranges))
 
     async def due(self, window: Window, now: float) -> list[Queued]:
-        """Return what ``window`` says is to be sent now."""
-        return await self.look(lambda box: window.due(box, now))
+        """Return what ``window`` says is to be sent now, noted on disk as sent."""
+        async with self._turn:
+            return await self._run(lambda: window.due(self._outbox, now))
 
     async def counters(self) -> Counters:
         """Return what became of every sample so far."""

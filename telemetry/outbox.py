@@ -8,8 +8,8 @@ where its rows commit together with the caller's.
 A message is ``(boot, seq)``: ``boot`` names this outbox from its creation to its end, ``seq`` counts
 from 1 and is never given twice.  The outbox is bounded in bytes.  When it is full it gives up the
 oldest messages of the lowest priority and puts a gap message in their place, so that the loss arrives
-where the data would have.  Every sample is counted in the same transaction as its message:
-``made = freed + queued + dropped`` always.
+where the data would have.  What may have been sent is never given up (:mod:`telemetry.handed_out`).  Every
+sample is counted in the same transaction as its message: ``made = freed + queued + dropped`` always.
 """
 
 from __future__ import annotations
@@ -17,53 +17,25 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from contextlib import contextmanager
-from enum import IntEnum
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from telemetry.errors import Unavailable
-from telemetry.outbox_file import PART, ROW_OVERHEAD, connect, mapped, move_aside
+from telemetry.handed_out import MARKED, HandedOut
+from telemetry.outbox_file import PART, ROW_OVERHEAD, connect, mapped, move_aside, newest_before
+from telemetry.queued import Counters, Priority, Queued
 from telemetry.readings import Gap
 from telemetry.schema import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+__all__ = ["Counters", "Outbox", "Priority", "Queued"]
 
 _ANY = 1 << 62  # bytes no payload reaches
-
-
-class Priority(IntEnum):
-    """Who goes first out of the door, and last over board."""
-
-    HISTORY = 0
-    LIVE = 1
-    ALARM = 2  # never given up: a full outbox refuses more of them
-    GAP = 3  # never given up
-
-
-class Queued(msgspec.Struct, frozen=True):
-    """A message that waits for its acknowledgement."""
-
-    seq: int
-    priority: int
-    samples: int
-    put_ms: int
-    payload: bytes
-
-
-class Counters(msgspec.Struct, frozen=True):
-    """Samples since this outbox was created; ``made == freed + queued + sum(dropped)``."""
-
-    made: int
-    freed: int
-    queued: int
-    dropped: dict[str, int]
-    messages: int  # that wait
-    bytes: int  # that they take
-    not_reported: dict[str, int] = {}  # read and withheld by a report policy: never made into a message
 
 
 class Outbox:
@@ -96,8 +68,7 @@ class Outbox:
             self.boot = str(self._meta("boot"))
             self._bytes = self._measure()
             self._cause = "outbox_full"
-            # What was handed out is not changed any more; of what an earlier process put nobody knows.
-            self._out: set[int] = set()
+            self._out = HandedOut(connection)
             self.opened_at = self.last_seq()
 
     @classmethod
@@ -147,6 +118,7 @@ class Outbox:
                 self._bytes = size
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                self._out.reload()
                 raise
 
     def put(
@@ -164,7 +136,27 @@ class Outbox:
             self._count("made", samples)
             if self._bytes > self._max_bytes:
                 self._shed()
+            elif self._gap_message is not None:
+                self._out.mark_ahead(Queued(seq, priority, samples, 0, payload), self._max_bytes)
         return seq
+
+    def hand_out(self, messages: Sequence[Queued], *, least: int = 1) -> list[Queued]:
+        """Note on disk that these are sent now, and return those that may be.
+
+        Where they would leave nothing to give up, only ``least`` of those that were not sent before may, and none
+        of those while the disk takes no note.
+        """
+        chosen = list(messages)
+        if self._gap_message is not None:
+            chosen, new = self._out.choose(chosen, self._max_bytes, least)
+            if new:
+                try:
+                    with nullcontext() if self._db.in_transaction else self.transaction():
+                        self._out.mark(new)
+                except Unavailable:  # the owner hears of it when it puts something
+                    chosen = [message for message in chosen if message not in new]
+        self._out.by_us.update(message.seq for message in chosen)
+        return chosen
 
     def lose(self, gap: Gap) -> None:
         """Record samples that were made but could not be kept, and tell the consumer."""
@@ -192,7 +184,7 @@ class Outbox:
                     self._count("freed", samples)
                     self._bytes -= size + rows * ROW_OVERHEAD
                     freed += rows
-                    self._out = {seq for seq in self._out if not first <= seq <= last}
+                    self._out.forget(first, last)
         return freed
 
     # -- reading ---------------------------------------------------------------------------------
@@ -200,17 +192,25 @@ class Outbox:
     def waiting(
         self, limit: int, *, besides: Collection[int] = (), after: int = 0, most_bytes: int = _ANY
     ) -> list[Queued]:
-        """Return up to ``limit`` messages in sending order: gaps and alarms, then what has a seq above ``after``.
+        """Return up to ``limit`` messages in sending order.
 
-        The seqs in ``besides`` and payloads larger than ``most_bytes`` are left out.
+        Gaps and alarms, then what was sent before and not answered, then what has a seq above ``after``.  The seqs
+        in ``besides`` and payloads larger than ``most_bytes`` are left out.
         """
         found: list[Queued] = []
-        for priority in reversed(Priority):
-            since = after if priority < Priority.ALARM else 0
-            more = limit - len(found)
-            if more > 0:
-                where = "priority = ? AND seq > ? AND length(payload) <= ? ORDER BY seq"
-                found += self._select(where, (int(priority), since, most_bytes), more, besides)
+        besides = set(besides)
+
+        def more(where: str, *values: int) -> None:
+            where = f"{where} AND length(payload) <= ? ORDER BY seq"
+            found.extend(self._select(where, (*values, most_bytes), limit - len(found), besides))
+            besides.update(message.seq for message in found)
+
+        for priority in (Priority.GAP, Priority.ALARM):
+            more("priority = ?", priority)
+        if self._out:
+            more(f"+priority < ? AND seq IN ({MARKED})", Priority.ALARM)
+        for priority in (Priority.LIVE, Priority.HISTORY):
+            more("priority = ? AND seq > ?", priority, after)
         return found
 
     def history(
@@ -226,20 +226,7 @@ class Outbox:
         Looks up a few rows only; where the clock was set back in between, near enough for sending order.
         """
         with mapped():
-            low, high = (
-                self._db.execute("SELECT coalesce(min(seq), 1) - 1 FROM outbox").fetchone()[0],
-                self.last_seq(),
-            )
-            while low < high:
-                middle = (low + high + 1) // 2
-                row = self._db.execute(
-                    "SELECT put_ms FROM outbox WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,)
-                ).fetchone()
-                if row is None or row[0] >= put_ms:
-                    high = middle - 1
-                else:
-                    low = middle
-            return int(low)
+            return newest_before(self._db, put_ms, self.last_seq())
 
     def counters(self) -> Counters:
         """Return what became of every sample so far."""
@@ -262,6 +249,11 @@ class Outbox:
         """Bytes that what waits takes, known without looking."""
         return self._bytes
 
+    @property
+    def handed_out(self) -> int:
+        """How many messages count as sent and not answered, whoever sent them."""
+        return len(self._out)
+
     def note(self, key: str) -> str | None:
         """Return a word the owner has left beside the messages."""
         with mapped():
@@ -278,7 +270,7 @@ class Outbox:
         self._max_bytes, self._cause = max_bytes, cause
 
     def rewrite(self, first: int, change: Callable[[bytes], bytes], put_later_ms: int) -> int:
-        """Change the data from seq ``first`` on that was never handed out; return how many messages.
+        """Change the data from seq ``first`` on that this process has not handed out; return how many messages.
 
         What was handed out may be committed at the other end already, and is left as it is.
         """
@@ -288,7 +280,7 @@ class Outbox:
                 "SELECT seq, payload FROM outbox WHERE seq >= ? AND priority < ?",
                 (first, int(Priority.ALARM)),
             ).fetchall()
-            rows = [row for row in rows if row[0] not in self._out]
+            rows = [row for row in rows if row[0] not in self._out.by_us]
             for seq, payload in rows:
                 changed = change(payload)
                 self._db.execute("UPDATE outbox SET payload = ? WHERE seq = ?", (changed, seq))
@@ -307,12 +299,13 @@ class Outbox:
     # -- inside ----------------------------------------------------------------------------------
 
     def _shed(self) -> None:
-        """Give up the oldest of the lowest priority until a twentieth of the room is free again."""
+        """Give up the oldest of the lowest priority, but not what may be sent, until a twentieth of the room is free."""
         surplus = self._bytes - self._max_bytes * 19 // 20
         doomed, samples, start, end = [], 0, 0, 0
         if self._gap_message is not None:
             for seq, count, put_ms, size in self._db.execute(
-                "SELECT seq, samples, put_ms, length(payload) FROM outbox WHERE priority < ? ORDER BY priority, seq",
+                "SELECT seq, samples, put_ms, length(payload) FROM outbox"  # noqa: S608 - a constant
+                f" WHERE priority < ? AND seq NOT IN ({MARKED}) ORDER BY priority, seq",
                 (Priority.ALARM,),
             ):
                 if surplus <= 0:
@@ -338,7 +331,7 @@ class Outbox:
             "SELECT seq, gap, length(payload) FROM outbox WHERE gap IS NOT NULL AND seq > ? ORDER BY seq DESC LIMIT 1",
             (self.opened_at,),
         ).fetchone()
-        if row is not None and row[0] not in self._out:
+        if row is not None and row[0] not in self._out.by_us:
             earlier = msgspec.json.decode(row[1], type=Gap)
             if earlier.cause == gap.cause:
                 self._db.execute("DELETE FROM outbox WHERE seq = ?", (row[0],))
@@ -354,14 +347,14 @@ class Outbox:
     def _select(
         self, where: str, values: tuple[int, ...], limit: int, besides: Collection[int]
     ) -> list[Queued]:
+        if limit <= 0:
+            return []
         with mapped():
             rows = self._db.execute(
                 f"SELECT seq, priority, samples, put_ms, payload FROM outbox WHERE {where} LIMIT ?",  # noqa: S608 - ours
                 (*values, limit + len(besides)),
             )
-            messages = [Queued(*row) for row in rows if row[0] not in besides][:limit]
-        self._out.update(message.seq for message in messages)
-        return messages
+            return [Queued(*row) for row in rows if row[0] not in besides][:limit]
 
     def _insert(
         self, seq: int, priority: int, samples: int, payload: bytes, gap: bytes | None = None

@@ -53,6 +53,24 @@ def move_aside(path: Path, now_ms: int) -> Path:
     return aside
 
 
+def newest_before(db: sqlite3.Connection, put_ms: int, last: int) -> int:
+    """Return the seq of the newest message put before ``put_ms`` (UTC ms), 0 when there is none, looking at few rows.
+
+    ``last`` is the seq that was given last.
+    """
+    low, high = db.execute("SELECT coalesce(min(seq), 1) - 1 FROM outbox").fetchone()[0], last
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = db.execute(
+            "SELECT put_ms FROM outbox WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,)
+        ).fetchone()
+        if row is None or row[0] >= put_ms:
+            high = middle - 1
+        else:
+            low = middle
+    return int(low)
+
+
 @contextmanager
 def mapped() -> Iterator[None]:
     """Turn what passes by itself (disk full, read-only, locked) into :class:`Unavailable`."""

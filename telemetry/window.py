@@ -47,7 +47,9 @@ class Window:
         if self._sent and now - min(self._sent.values()) >= self.patience_s:
             self.link_lost()
         room = (self.size if self._open else 1) - len(self._sent)
-        messages = self.choose(outbox, room, now) if room > 0 else []
+        messages = []
+        if room > 0:
+            messages = outbox.hand_out(self.choose(outbox, room, now), least=0 if self._sent else 1)
         self._sent.update((message.seq, now) for message in messages)
         return messages
 

@@ -214,7 +214,9 @@ async def test_what_a_wrong_clock_has_stamped_is_stamped_again_and_marked(tmp_pa
             await gatherer.flush()
         await clock.advance(1)
         await asyncio.sleep(0.05)
-        gone = await keeper.look(lambda box: box.waiting(1))  # handed out: may be committed already
+        gone = await keeper.look(
+            lambda box: box.hand_out(box.waiting(1))
+        )  # handed out: may be committed already
         clock.step_wall(step_s)
         await clock.advance(0.6)
         await wait_until(lambda: told, 5)

@@ -1,14 +1,15 @@
 """After an outage what happens now goes first, and history has its share and no more."""
 
 from edge_agent.budget import Budget
+from edge_agent.gather import GapMessage
 from edge_agent.order import LiveFirst
 from telemetry.outbox import Outbox, Priority, Queued
 from telemetry.testing import ManualClock
 
 
-def box_and_window(tmp_path, share=0.5, size=4, admit=lambda *_: True, most_bytes=10_000):
+def box_and_window(tmp_path, share=0.5, size=4, admit=lambda *_: True, most_bytes=10_000, gap_message=None):
     clock = ManualClock()
-    box = Outbox.open(tmp_path / "outbox.db", max_bytes=10**7, now_ms=clock.now_ms)
+    box = Outbox.open(tmp_path / "outbox.db", max_bytes=10**7, now_ms=clock.now_ms, gap_message=gap_message)
     return clock, box, LiveFirst(clock, size, 2.0, share=share, most_bytes=most_bytes, admit=admit)
 
 
@@ -67,6 +68,30 @@ async def test_history_has_its_share_of_the_ways_time_and_an_eta(tmp_path):
     await clock.advance(0.2)
     assert len(window.due(box, clock.monotonic())) == 2
     assert window.history_bytes_per_s > 0
+    box.close()
+
+
+async def test_what_was_on_its_way_when_the_link_went_is_sent_again_before_anything_new(tmp_path):
+    refused = set()
+    clock, box, window = box_and_window(
+        tmp_path, gap_message=GapMessage("edge-01"), admit=lambda m, old: not (old and m.seq in refused)
+    )
+    old = put(box, 30)
+    acknowledge(box, window, [m.seq for m in window.due(box, clock.monotonic())])
+    on_way = [m.seq for m in window.due(box, clock.monotonic())]
+    assert on_way == old[1:5]
+    window.link_lost()
+    await clock.advance(3600)
+    new = put(box, 2)
+    assert box.handed_out == 8, "marked as they were put, that no commit of its own is needed"
+    assert [m.seq for m in window.due(box, clock.monotonic())] == [on_way[0]]
+    acknowledge(box, window, [on_way[0]])
+    refused.update(on_way)  # the day's budget for history is spent
+    assert [m.seq for m in window.due(box, clock.monotonic())][:2] == [old[5], old[6]]
+    refused.update(old)
+    window.link_lost()
+    acknowledge(box, window, [])
+    assert [m.seq for m in window.due(box, clock.monotonic())] == new[:1], "and does not stand in the way"
     box.close()
 
 

@@ -144,7 +144,10 @@ def test_a_full_outbox_gives_up_history_first_and_alarms_never(tmp_path):
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """An outbox against a list: seqs are never reused, the order holds, the count closes, the bound holds."""
+    """An outbox and the other end: seqs are never reused, the order holds, the bound holds, the count closes.
+
+    What was sent is never given up, so that what is told of as lost did not arrive, and the rest did or waits.
+    """
 
     MOST = 4000
 
@@ -154,7 +157,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.box = Outbox(self.folder, max_bytes=self.MOST, gap_message=gap_message)
         self.given = 0
         self.made = 0
-        self.told_lost = 0
+        self.arrived = {}  # seq → its samples, and those that it tells of as lost
 
     @rule(
         size=st.integers(1, 400),
@@ -176,16 +179,21 @@ class OutboxMachine(RuleBasedStateMachine):
             raise KeyError
         assert self.box.counters() == before
 
+    @rule(count=st.integers(0, 30), least=st.integers(0, 1))
+    def send(self, count, least):
+        for message in self.box.hand_out(self.box.waiting(count), least=least):
+            lost = 0
+            if message.priority == Priority.GAP:
+                lost = json.decode(message.payload, Upload).gaps[0].samples
+            assert self.arrived.setdefault(message.seq, (message.samples, lost)) == (message.samples, lost)
+
     @precondition(lambda self: self.given)
     @rule(data=st.data())
     def acknowledge(self, data):
         first = data.draw(st.integers(1, self.given))
         last = data.draw(st.integers(first, self.given))
-        for message in self.box.waiting(10_000):
-            if first <= message.seq <= last and message.priority == Priority.GAP:
-                self.told_lost += json.decode(message.payload, Upload).gaps[0].samples
         with self.box.transaction():
-            self.box.acknowledge(self.box.boot, [(first, last)])
+            self.box.acknowledge(self.box.boot, [(seq, seq) for seq in self.arrived if first <= seq <= last])
             assert self.box.acknowledge("another boot", [(1, 10**9)]) == 0
 
     @rule()
@@ -198,9 +206,25 @@ class OutboxMachine(RuleBasedStateMachine):
         assert told.made == self.made
         assert closes(self.box)
         assert told.queued == sum(message.samples for message in waiting)
-        assert [(-m.priority, m.seq) for m in waiting] == sorted((-m.priority, m.seq) for m in waiting)
-        gaps = [json.decode(m.payload, Upload).gaps[0] for m in waiting if m.priority == Priority.GAP]
-        assert self.told_lost + sum(gap.samples for gap in gaps) == sum(told.dropped.values())
+        still = [m for m in waiting if m.seq not in self.arrived]
+        stored = sum(samples for samples, _ in self.arrived.values())
+        lost = sum(lost for _, lost in self.arrived.values()) + sum(
+            json.decode(m.payload, Upload).gaps[0].samples for m in still if m.priority == Priority.GAP
+        )
+        assert self.made == stored + sum(m.samples for m in still) + lost, (
+            "nothing unexplained, nothing twice"
+        )
+        assert lost == sum(told.dropped.values())
+        marks = self.folder.execute("SELECT key FROM outbox_meta WHERE key LIKE 'out:%'")
+        marked = {int(key.removeprefix("out:")) for (key,) in marks}
+        assert marked <= {m.seq for m in waiting}, "a mark goes with its message"
+
+        def turn(m):  # gaps, alarms, what was sent before, the rest
+            urgent = m.priority >= Priority.ALARM
+            first = 0 if urgent else 1 if m.seq in marked else 2
+            return first, 0 if first == 1 else -m.priority, m.seq
+
+        assert waiting == sorted(waiting, key=turn)
         room = sum(len(m.payload) + 64 for m in waiting if m.priority < Priority.ALARM)
         assert room <= self.MOST
 
@@ -221,7 +245,7 @@ def test_a_gap_that_was_handed_out_is_not_changed_any_more(tmp_path):
                 box.put(lambda _: b"x" * 200, samples=1)
 
     fill()
-    first = [m for m in box.waiting(100) if m.priority == Priority.GAP]
+    first = [m for m in box.hand_out(box.waiting(100)) if m.priority == Priority.GAP]
     fill()
     later = [m for m in box.waiting(100) if m.priority == Priority.GAP]
     assert first[0] in later
@@ -237,4 +261,52 @@ def test_samples_that_never_reached_the_disk_are_counted(tmp_path):
         box.lose(Gap("disk_full", 7, 1000, 2000))
     assert box.counters().dropped == {"disk_full": 7}
     assert closes(box)
+    box.close()
+
+
+def test_what_was_sent_is_not_given_up_even_by_the_process_that_comes_after_a_kill(tmp_path):
+    path = tmp_path / "outbox.db"
+    box = opened(path, 10_000)
+    with box.transaction():
+        for _ in range(20):
+            box.put(lambda _: b"x" * 100, samples=1)
+    sent = [m.seq for m in box.hand_out(box.waiting(20))]
+    assert sent == list(range(1, 21))
+    with box.transaction():
+        box.acknowledge(box.boot, [(3, 5)])
+    later = opened(path, 10_000)  # the first was killed: nothing is said
+    with later.transaction():
+        for _ in range(500):
+            later.put(lambda _: b"x" * 100, samples=1)
+    there = {m.seq for m in later.waiting(1000)}
+    assert set(sent) - {3, 4, 5} <= there
+    dropped = later.counters().dropped["outbox_full"]
+    assert dropped == 520 - 3 - later.counters().queued > 400
+    box.close()
+    later.close()
+
+
+def test_a_small_outbox_sends_no_more_at_once_than_leaves_something_to_give_up(tmp_path):
+    box = opened(tmp_path / "outbox.db", 4000)
+    with box.transaction():
+        for _ in range(14):
+            box.put(lambda _: b"x" * 200, samples=1)
+    sent = box.hand_out(box.waiting(14), least=0)
+    assert sum(len(m.payload) + 64 for m in sent) <= 2000
+    assert box.hand_out(box.waiting(14, besides=[m.seq for m in sent]), least=0) == []
+    (more,) = box.hand_out(box.waiting(14, besides=[m.seq for m in sent]), least=1)
+    assert more.seq == max(m.seq for m in sent) + 1, "but where nothing is on its way, one may go"
+    box.close()
+
+
+def test_a_disk_that_takes_no_note_lets_only_what_was_sent_before_go_again(tmp_path):
+    box = opened(tmp_path / "outbox.db")
+    with box.transaction():
+        for _ in range(200):
+            box.put(lambda _: b"x" * 100, samples=1)
+    before = box.hand_out(box.waiting(10))
+    box._db.execute("PRAGMA query_only = 1")
+    assert box.hand_out(box.waiting(50)) == before
+    box._db.execute("PRAGMA query_only = 0")
+    assert len(box.hand_out(box.waiting(50))) == 50
     box.close()
