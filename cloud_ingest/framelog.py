@@ -38,6 +38,7 @@ _LEAST_BYTES = 4 << 20
 _AT_HAND_BYTES = (
     32 << 20
 )  # of frames that are kept in memory too, so that a store that keeps up costs no reading
+_FRAME_BYTES = 4096  # of a frame beside its columns
 TABLES = """
 CREATE TABLE IF NOT EXISTS frames (
     id INTEGER PRIMARY KEY AUTOINCREMENT, class TEXT NOT NULL, at_ms INTEGER NOT NULL,
@@ -102,19 +103,19 @@ class FrameLog:
             self._bytes += len(data)
             self._since[frame.device_class] = self._since.get(frame.device_class, 0) + len(data)
 
-    def waiting(self, most_bytes: int) -> list[Waiting]:
-        """Return the oldest frames that the store has not, at least one if there are any."""
-        if self._at_hand and self._at_hand[0].id == self._stored + 1:
+    def waiting(self, most_bytes: int, upto: int | None = None) -> list[Waiting]:
+        """Return the oldest frames that the store has not, at least one if there are any; or all ``upto`` an id."""
+        if upto is None and self._at_hand and self._at_hand[0].id == self._stored + 1:
             return list(_first(self._at_hand, most_bytes))
         found: list[Waiting] = []
         size = 0
         with mapped("ledger"):
             for row, at_ms, frame, uploads, counts in self._db.execute(
-                "SELECT id, at_ms, frame, uploads, counts FROM frames WHERE id > ? ORDER BY id",
-                (self._stored,),
+                "SELECT id, at_ms, frame, uploads, counts FROM frames WHERE id > ? AND id <= ? ORDER BY id",
+                (self._stored, 2**62 if upto is None else upto),
             ):
                 size += len(frame)
-                if found and size > most_bytes:
+                if upto is None and found and size > most_bytes:
                     break
                 numbers = np.frombuffer(uploads, np.int64)
                 found.append(Waiting(row, at_ms, Frame.load(frame), numbers, counts_of(counts)))
@@ -207,7 +208,7 @@ class FrameLog:
 
     def settle(self) -> None:
         """Keep no more in memory than is bearable: what the store does not fetch soon is read from disk later."""
-        if sum(item.frame.nbytes for item in self._at_hand) > _AT_HAND_BYTES:
+        if sum(item.frame.nbytes + _FRAME_BYTES for item in self._at_hand) > _AT_HAND_BYTES:
             self._at_hand.clear()
 
     def _learn(self) -> None:

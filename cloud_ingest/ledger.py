@@ -50,6 +50,7 @@ CREATE TABLE IF NOT EXISTS actions (
     PRIMARY KEY (id, step)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS actions_order ON actions (at_ms);
+CREATE TABLE IF NOT EXISTS writing (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, replaces BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS clocks (agent TEXT PRIMARY KEY, shift_ms INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -60,7 +61,11 @@ def _with_turns(db: sqlite3.Connection) -> None:
         db.execute("ALTER TABLE committed ADD COLUMN used INTEGER NOT NULL DEFAULT 0")
 
 
-PART = Part("ledger", "committed", TABLES + framelog.TABLES, (_with_turns,))
+def _with_writing(_: sqlite3.Connection) -> None:
+    """2 → 3: what a write replaces is known before it is done, in a table of its own."""
+
+
+PART = Part("ledger", "committed", TABLES + framelog.TABLES, (_with_turns, _with_writing))
 """A table or column that changes here or in the frame log is a step of this; see ``telemetry/schema.py``."""
 
 
@@ -246,6 +251,26 @@ class Ledger:
                 for name, step, device, at_ms, body in told
             ],
         )
+
+    # -- the store's side ----------------------------------------------------------------------------
+
+    def begin_write(self, upto: int, replaces: Mapping[str, int]) -> None:
+        """Keep what the store said that a write of all frames up to ``upto`` replaces (device → samples).
+
+        Once they are written, in part or whole, nobody can tell any more: after a crash this is what counts.
+        """
+        row = (upto, msgspec.msgpack.encode(replaces))
+        self._db.execute("INSERT OR REPLACE INTO writing VALUES (1, ?, ?)", row)
+
+    def end_write(self) -> None:
+        """Forget it: it is accounted for in the same transaction."""
+        self._db.execute("DELETE FROM writing")
+
+    def begun_write(self) -> tuple[int, dict[str, int]] | None:
+        """Return what :meth:`begin_write` kept of a write that is not ended."""
+        with mapped("ledger"):
+            row = self._db.execute("SELECT upto, replaces FROM writing").fetchone()
+        return None if row is None else (row[0], msgspec.msgpack.decode(row[1], type=dict[str, int]))
 
     def set_clock(self, agent: str, shift_ms: int) -> None:
         """Correct the times of an agent from now on."""

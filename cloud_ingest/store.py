@@ -27,10 +27,9 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """``overwritten`` samples replaced those that another upload had put at the same device, metric and time."""
+    """So many samples are there now, and these rows are not."""
 
     samples: int
-    overwritten: dict[str, int] = {}  # device → samples
     rejected: tuple[Rejected, ...] = ()
 
 
@@ -44,6 +43,13 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Make sure that it can be used now, at little cost."""
+
+    def replaces(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]]) -> dict[str, int] | None:
+        """Return how many samples of each device a write of these frames would put in the place of others.
+
+        Others are those that another upload, or an earlier row, has put at the same device, metric and time.  None when
+        no row meets any.  The writer asks before it writes and keeps the answer: afterwards nobody could tell.
+        """
 
     def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
         """Write frames; ``batch[k][row]`` names the upload that a row came with.

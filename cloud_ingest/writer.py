@@ -38,6 +38,7 @@ class Part(NamedTuple):
     uploads: list[Any]
     counts: dict[tuple[str, int], int]
     more: bool  # there is as much again, or nearly so
+    replaces: dict[str, int] | None  # device → samples, None: not yet asked, or nothing
 
 
 class StoreWriter:
@@ -79,6 +80,12 @@ class StoreWriter:
                 await self._news.wait()
                 await self._clock.sleep(_EVERY_S)
                 continue
+            if part.replaces is None:
+                replaces = await self._until_written(
+                    on_store, self._store.replaces, part.frames, part.uploads
+                )
+                if replaces is not None:
+                    part = await until_noted(on_ledger, self.begin, part, replaces)
             written: Written = await self._until_written(on_store, self._write, part)
             await until_noted(on_ledger, self.done, part, written)
             if not part.more:
@@ -87,12 +94,16 @@ class StoreWriter:
     def flush(self) -> None:
         """Write everything that waits, here and now."""
         while (part := self.next()) is not None:
+            if part.replaces is None:
+                replaces = self._store.replaces(part.frames, part.uploads)
+                part = part if replaces is None else self.begin(part, replaces)
             self.done(part, self._write(part))
 
     def next(self) -> Part | None:
-        """Return what is to be written next."""
-        waiting = self._ledger.frames.waiting(_MOST_BYTES)
-        together = [item for item in waiting if item.at_ms - waiting[0].at_ms <= _TOGETHER_MS]
+        """Return what is to be written next: what a crash interrupted, exactly as it was to be."""
+        upto, replaces = self._ledger.begun_write() or (None, None)
+        waiting = self._ledger.frames.waiting(_MOST_BYTES, upto)
+        together = [item for item in waiting if upto or item.at_ms - waiting[0].at_ms <= _TOGETHER_MS]
         if not together:
             return None
         by_class: dict[str, list[Waiting]] = {}
@@ -108,7 +119,14 @@ class StoreWriter:
             [np.concatenate([item.uploads for item in items]) for items in by_class.values()],
             counts,
             more=len(waiting) > len(together) or self._ledger.frames.waiting_bytes > _MOST_BYTES,
+            replaces=replaces,
         )
+
+    def begin(self, part: Part, replaces: dict[str, int]) -> Part:
+        """Keep what a write will replace before it does."""
+        with self._ledger.transaction():
+            self._ledger.begin_write(part.upto, replaces)
+        return part._replace(replaces=replaces)
 
     def done(self, part: Part, written: Written) -> None:
         """Note in the ledger that the store has it."""
@@ -125,11 +143,12 @@ class StoreWriter:
             )
             _add(counts, (agent, now - now % _HOUR_MS, "stored"), -item.samples)
             _add(counts, (agent, now - now % _HOUR_MS, "quarantined:refused by the store"), item.samples)
-        for device, samples in written.overwritten.items():
+        for device, samples in (part.replaces or {}).items():
             agent = devices[device].agent if device in devices else "?"
             _add(counts, (agent, now - now % _HOUR_MS, "overwritten"), samples)
         with self._ledger.transaction():
             self._ledger.frames.stored(part.upto)
+            self._ledger.end_write()
             self._ledger.quarantine(refused, now)
             self._ledger.account(counts)
         self._metrics.store_samples.inc(written.samples)

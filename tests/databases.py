@@ -50,6 +50,10 @@ class Database:
         self.stop()
         raise TimeoutError(f"{self.program} did not answer in 30 s")
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def freeze(self):
         self._process.send_signal(signal.SIGSTOP)
 

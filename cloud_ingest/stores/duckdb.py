@@ -4,20 +4,24 @@ A wide table a class: ``device, time, received, upload, raw_time`` (as the agent
 wrong), and for each metric its value and its quality in
 ``<metric>__q``, which is NULL where the device did not speak of it.  There is no index: the rows of a batch are
 new in nearly every case, and the time column's zone maps find the others fast.
+
+A disk that is full fails the commit, which DuckDB then has undone; a failure after which it serves no more (its file
+could not be written halfway through) closes the database, and the next call opens it again from what was committed.
 """
 
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cloud_ingest.earlier import Held, Newest, replaced, rounds, sum_of
 from cloud_ingest.store import Aggregate, Written
 from cloud_ingest.stores._duckdb_schema import prepare
 from telemetry.errors import Unavailable
@@ -32,6 +36,13 @@ if TYPE_CHECKING:
     from device_profiles.vocabulary import DeviceClass
     from rules.frame import Frame
 
+_PASSING = (
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.ConnectionException,
+    duckdb.TransactionException,  # the commit of a batch could not be written
+)
+
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ``[store]`` table beside ``kind``."""
@@ -45,39 +56,47 @@ class Store:
 
     def __init__(self, config: Config, classes: Mapping[str, DeviceClass], tags_of: TagsOf) -> None:
         del tags_of  # the registry knows; a table would have to be rewritten when a device moves
-        self._classes, self._writing = classes, threading.Lock()
-        config.path.parent.mkdir(parents=True, exist_ok=True)
-        with _mapped():
-            self._db = duckdb.connect(
-                str(config.path), config={"threads": 1, "memory_limit": config.memory_limit}
-            )
-            try:
-                prepare(self._db, config.path, classes)
-            except BaseException:
-                self._db.close()
-                raise
-            for device_class in classes.values():
-                self._make_table(device_class)
+        self._config, self._classes = config, classes
+        self._writing, self._opening = threading.Lock(), threading.Lock()
+        self._newest = Newest(self._newest_written)
+        self._open_db: duckdb.DuckDBPyConnection | None = None
+        with suppress(Unavailable), self._mapped():  # whoever uses it first hears of it
+            self._opened()
 
     def check(self) -> None:
         """See the seam."""
         self._ask("SELECT 1")
 
+    def replaces(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]]) -> dict[str, int] | None:
+        """See the seam."""
+        return sum_of(
+            replaced(
+                frame, uploads, self._newest.late(frame),
+                lambda rows, frame=frame: self._held(frame, rows),  # type: ignore[misc]
+            )
+            for frame, uploads in zip(frames, batch, strict=True)
+        )  # fmt: skip
+
     def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
         """See the seam."""
-        samples, overwritten = 0, dict[str, int]()
-        with self._writing, _mapped():
-            self._db.begin()
+        with self._writing, self._mapped():
+            late = [self._newest.late(frame) for frame in frames]
+            db = self._opened()
+            db.begin()
             try:
-                for frame, uploads in zip(frames, batch, strict=True):
-                    for rows in _distinct(frame):
-                        self._put(frame, rows, np.asarray(uploads, np.int64), received_ms, overwritten)
-                    samples += frame.sample_count
-                self._db.commit()
+                for frame, uploads, again in zip(frames, batch, late, strict=True):
+                    numbers = np.asarray(uploads, np.int64)
+                    for nth, rows in enumerate(rounds(frame)):
+                        meeting = rows if nth else np.intersect1d(rows, again)
+                        self._put(db, _Part(frame, rows, meeting, numbers, received_ms))
+                db.commit()
             except BaseException:
-                self._db.rollback()
+                self._newest.forget()
+                with suppress(duckdb.Error):  # a commit that failed is undone already
+                    db.rollback()
                 raise
-        return Written(samples, overwritten)
+        self._newest.note(frames)
+        return Written(sum(frame.sample_count for frame in frames))
 
     def latest(self) -> list[dict[str, Any]]:
         """See the seam."""
@@ -85,8 +104,8 @@ class Store:
         for name, device_class in self._classes.items():
             metrics = list(device_class.metrics)
             for row in self._ask(
-                f'SELECT * EXCLUDE (upload, raw_time) FROM "{name}"'
-                " QUALIFY row_number() OVER (PARTITION BY device ORDER BY time DESC) = 1"
+                f'SELECT * EXCLUDE (upload, raw_time) FROM "{name}" SEMI JOIN'
+                f' (SELECT device, max(time) AS time FROM "{name}" GROUP BY device) USING (device, time)'
             ):
                 told = {metric: (row[3 + 2 * i], row[4 + 2 * i]) for i, metric in enumerate(metrics)}
                 found.append(
@@ -154,84 +173,130 @@ class Store:
 
     def close(self) -> None:
         """See the seam."""
-        with self._writing:
-            self._db.close()
+        with self._writing, self._opening:
+            if self._open_db is not None:
+                self._open_db.close()
+                self._open_db = None
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _make_table(self, device_class: DeviceClass) -> None:
-        columns = "".join(f', "{metric}" DOUBLE, "{metric}__q" UTINYINT' for metric in device_class.metrics)
-        self._db.execute(
-            f'CREATE TABLE IF NOT EXISTS "{device_class.name}"'
-            f" (device VARCHAR NOT NULL, time BIGINT NOT NULL, received BIGINT NOT NULL, upload BIGINT NOT NULL, raw_time BIGINT{columns})"
-        )
-        there = {row[0] for row in self._db.execute(f'DESCRIBE "{device_class.name}"').fetchall()}
-        for metric in device_class.metrics:  # a class may gain metrics; a metric never changes its type
-            if metric not in there:
-                self._db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN "{metric}" DOUBLE')
-                self._db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN "{metric}__q" UTINYINT')
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        with self._opening:
+            if self._open_db is None:
+                self._config.path.parent.mkdir(parents=True, exist_ok=True)
+                db = duckdb.connect(
+                    str(self._config.path), config={"threads": 1, "memory_limit": self._config.memory_limit}
+                )
+                try:
+                    prepare(db, self._config.path, self._classes)
+                    for device_class in self._classes.values():
+                        _make_table(db, device_class)
+                except BaseException:
+                    db.close()
+                    raise
+                self._open_db = db
+            return self._open_db
 
-    def _put(
-        self,
-        frame: Frame,
-        rows: NDArray[np.intp],
-        uploads: NDArray[np.int64],
-        received_ms: int,
-        overwritten: dict[str, int],
-    ) -> None:
+    def _put(self, db: duckdb.DuckDBPyConnection, part: _Part) -> None:
+        frame, meeting = part.frame, part.meeting
         table, metrics = frame.device_class, list(self._classes[frame.device_class].metrics)
-        self._db.register("incoming", _table(frame, rows, uploads, metrics, received_ms))
-        low, high = int(frame.time[rows].min()), int(frame.time[rows].max())
-        same = "t.device = i.device AND t.time = i.time"
-        again = " + ".join(f'(t."{m}__q" IS NOT NULL AND i."{m}__q" IS NOT NULL)::INT' for m in metrics)
-        known = self._db.execute(
-            f'SELECT i.device, t.upload <> i.upload, {again} FROM incoming i JOIN "{table}" t ON {same}'
-            " WHERE t.time BETWEEN ? AND ?",
-            [low, high],
-        ).fetchall()
-        if known:
-            for device, other, samples in known:
-                if other and samples:
-                    overwritten[device] = overwritten.get(device, 0) + samples
+        names = "device, time, received, upload, raw_time, " + ", ".join(f'"{m}", "{m}__q"' for m in metrics)
+        db.register("incoming", _table(part, metrics))
+        fresh = ""
+        if len(meeting):
+            low, high = int(frame.time[meeting].min()), int(frame.time[meeting].max())
+            same = f"t.device = i.device AND t.time = i.time AND t.time BETWEEN {low} AND {high}"
             columns = ", ".join(
                 f'"{c}" = CASE WHEN i."{m}__q" IS NULL THEN t."{c}" ELSE i."{c}" END'
                 for m in metrics
                 for c in (m, f"{m}__q")
             )
-            self._db.execute(
-                f'UPDATE "{table}" t SET received = i.received, upload = i.upload, raw_time = i.raw_time, {columns} FROM incoming i'
-                f" WHERE {same} AND t.time BETWEEN ? AND ?",
-                [low, high],
+            db.execute(
+                f'UPDATE "{table}" t SET received = i.received, upload = i.upload, raw_time = i.raw_time, {columns}'
+                f" FROM incoming i WHERE {same}"
             )
-        names = "device, time, received, upload, raw_time, " + ", ".join(f'"{m}", "{m}__q"' for m in metrics)
-        fresh = (
-            f'WHERE NOT EXISTS (SELECT 1 FROM "{table}" t WHERE {same} AND t.time BETWEEN {low} AND {high})'
-            if known
-            else ""
-        )
-        self._db.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming i {fresh}')
-        self._db.unregister("incoming")
+            fresh = f'WHERE NOT EXISTS (SELECT 1 FROM "{table}" t WHERE {same})'
+        db.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM incoming i {fresh}')
+        db.unregister("incoming")
 
-    def _ask(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
-        with _mapped():
-            cursor = self._db.cursor()
+    def _newest_written(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in self._classes:
+            for device, time in self._ask(f'SELECT device, max(time) FROM "{name}" GROUP BY device'):
+                found[device] = max(time, found.get(device, -1))
+        return found
+
+    def _held(self, frame: Frame, rows: NDArray[np.intp]) -> dict[tuple[str, int], Held]:
+        devices = pa.array([frame.devices[i] for i in frame.index[rows].tolist()])
+        wanted = pa.table({"device": devices, "time": frame.time[rows]})
+        span = int(frame.time[rows].min()), int(frame.time[rows].max())
+        spoken = ", ".join(f'"{m}__q" IS NOT NULL' for m in self._classes[frame.device_class].metrics)
+        found = self._ask(
+            f'SELECT device, time, upload, {spoken} FROM "{frame.device_class}"'
+            " SEMI JOIN wanted USING (device, time) WHERE time BETWEEN ? AND ?",
+            span,
+            wanted=wanted,
+        )
+        return {(device, time): Held(upload, np.array(told)) for device, time, upload, *told in found}
+
+    def _ask(self, query: str, parameters: Sequence[object] = (), **tables: pa.Table) -> list[Any]:
+        with self._mapped():
+            cursor = self._opened().cursor()
             try:
+                for name, table in tables.items():
+                    cursor.register(name, table)
                 return cursor.execute(query, list(parameters)).fetchall()
             finally:
                 cursor.close()
 
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Tell what may pass as :class:`Unavailable`; of a query that is wrong in itself nothing is mapped."""
+        try:
+            yield
+        except duckdb.FatalException as error:
+            with self._opening, suppress(duckdb.Error):
+                broken, self._open_db = self._open_db, None
+                if broken is not None:
+                    broken.close()
+            raise Unavailable(f"duckdb {self._config.path}: {error}") from error
+        except (*_PASSING, OSError) as error:
+            raise Unavailable(f"duckdb {self._config.path}: {error}") from error
 
-def _table(
-    frame: Frame, rows: NDArray[np.intp], uploads: NDArray[np.int64], metrics: Sequence[str], received_ms: int
-) -> pa.Table:
+
+def _make_table(db: duckdb.DuckDBPyConnection, device_class: DeviceClass) -> None:
+    columns = "".join(f', "{metric}" DOUBLE, "{metric}__q" UTINYINT' for metric in device_class.metrics)
+    db.execute(
+        f'CREATE TABLE IF NOT EXISTS "{device_class.name}"'
+        f" (device VARCHAR NOT NULL, time BIGINT NOT NULL, received BIGINT NOT NULL, upload BIGINT NOT NULL, raw_time BIGINT{columns})"
+    )
+    there = {row[0] for row in db.execute(f'DESCRIBE "{device_class.name}"').fetchall()}
+    for metric in device_class.metrics:  # a class may gain metrics; a metric never changes its type
+        if metric not in there:
+            db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN "{metric}" DOUBLE')
+            db.execute(f'ALTER TABLE "{device_class.name}" ADD COLUMN "{metric}__q" UTINYINT')
+
+
+class _Part(NamedTuple):
+    """Rows of a frame of which no two are of the same device and time; those of ``meeting`` may be there already."""
+
+    frame: Frame
+    rows: NDArray[np.intp]
+    meeting: NDArray[np.intp]
+    uploads: NDArray[np.int64]
+    received_ms: int
+
+
+def _table(part: _Part, metrics: Sequence[str]) -> pa.Table:
+    frame, rows = part.frame, part.rows
     devices = pa.DictionaryArray.from_arrays(
         pa.array(frame.index[rows]), pa.array(frame.devices, pa.string())
     )
     columns: dict[str, Any] = {
         "device": devices.cast(pa.string()),
         "time": frame.time[rows],
-        "received": np.full(len(rows), received_ms, np.int64),
-        "upload": uploads[rows],
+        "received": np.full(len(rows), part.received_ms, np.int64),
+        "upload": part.uploads[rows],
         "raw_time": pa.array(frame.time[rows] - frame.shift[rows], mask=frame.shift[rows] == 0),
     }
     for place, metric in enumerate(metrics):
@@ -239,27 +304,3 @@ def _table(
         columns[metric] = pa.array(values, mask=~np.isfinite(values))
         columns[f"{metric}__q"] = pa.array(quality, mask=quality == ABSENT)
     return pa.table(columns)
-
-
-def _distinct(frame: Frame) -> list[NDArray[np.intp]]:
-    """Split the rows so that no (device, time) comes twice in one part, in order."""
-    keys = np.stack([frame.index.astype(np.int64), frame.time])
-    _, inverse, counts = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
-    if len(counts) == len(frame):
-        return [np.arange(len(frame))]
-    seen: dict[int, int] = {}
-    parts: list[list[int]] = []
-    for row, key in enumerate(inverse.ravel().tolist()):
-        nth = seen[key] = seen.get(key, -1) + 1
-        if nth == len(parts):
-            parts.append([])
-        parts[nth].append(row)
-    return [np.array(part, np.intp) for part in parts]
-
-
-@contextmanager
-def _mapped() -> Iterator[None]:
-    try:
-        yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.ConnectionException) as error:
-        raise Unavailable(f"duckdb: {error}") from error

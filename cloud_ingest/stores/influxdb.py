@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cloud_ingest.earlier import Held, Newest, replaced, sum_of
 from cloud_ingest.influx import Link, Server, identifier, text
 from cloud_ingest.lines import lines, prefix
 from cloud_ingest.store import Aggregate, Rejected, Written
@@ -65,24 +66,28 @@ class Store:
     def __init__(self, config: Link, classes: Mapping[str, DeviceClass], tags_of: TagsOf) -> None:
         self._server, self._classes, self._tags_of = Server(config), classes, tags_of
         self._prefixes: dict[str, tuple[Mapping[str, str], str, str]] = {}
-        self._newest: dict[str, int] | None = None  # device → newest time written; None: not yet asked
+        self._newest = Newest(self._newest_written)
         self._reads = True  # False for a server that takes InfluxDB's writes and answers no InfluxQL
 
     def check(self) -> None:
         """See the seam."""
         self._server.open()
 
+    def replaces(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]]) -> dict[str, int] | None:
+        """See the seam; of a server that answers no InfluxQL only what a batch does to itself."""
+        return sum_of(
+            replaced(
+                frame, uploads, self._newest.late(frame),
+                lambda rows, frame=frame: self._held(frame, rows),  # type: ignore[misc]
+            )
+            for frame, uploads in zip(frames, batch, strict=True)
+        )  # fmt: skip
+
     def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
         """See the seam."""
-        newest = self._newest_written()
-        points = _Points()
-        samples, overwritten = 0, dict[str, int]()
+        points, samples = _Points(), 0
         for frame, numbers in zip(frames, batch, strict=True):
-            metrics, uploads = (
-                list(self._classes[frame.device_class].metrics),
-                np.asarray(numbers, np.int64),
-            )
-            self._note_overwritten(frame, metrics, uploads, overwritten)
+            metrics, uploads = list(self._classes[frame.device_class].metrics), np.asarray(numbers, np.int64)
             prefixes = [self._prefix(frame.device_class, device) for device in frame.devices]
             points.add(frame, lines(frame, metrics, prefixes, uploads, received_ms))
             samples += frame.sample_count
@@ -92,15 +97,8 @@ class Store:
             for start in range(0, count, _PART)
             for point, reason in self._put(points.lines, start, min(start + _PART, count))
         ]
-        for frame in frames:
-            last = np.full(len(frame.devices), -1, np.int64)
-            np.maximum.at(last, frame.index, frame.time)
-            newest.update(
-                (device, time)
-                for device, time in zip(frame.devices, last.tolist(), strict=True)
-                if time > newest.get(device, -1)
-            )
-        return Written(samples - sum(item.samples for item in rejected), overwritten, tuple(rejected))
+        self._newest.note(frames)
+        return Written(samples - sum(item.samples for item in rejected), tuple(rejected))
 
     def latest(self) -> list[dict[str, Any]]:
         """See the seam."""
@@ -189,46 +187,27 @@ class Store:
         return self._put(made, start, half) + self._put(made, half, end)
 
     def _newest_written(self) -> dict[str, int]:
-        if self._newest is None:
-            try:
-                self._newest = {row["device"]: row["time"] for row in self.latest()}
-            except Refused:
-                self._newest, self._reads = {}, False
-        return self._newest
+        try:
+            return {row["device"]: row["time"] for row in self.latest()}
+        except Refused:
+            self._reads = False
+            return {}
 
-    def _note_overwritten(
-        self, frame: Frame, metrics: Sequence[str], uploads: NDArray[np.int64], overwritten: dict[str, int]
-    ) -> None:
-        """Count the samples that are there already from another upload.
-
-        Only a row that is not newer than all its device's others can be; such rows are few, and are asked for.
-        """
-        newest = self._newest_written()
-        bound = np.array([newest.get(device, -1) for device in frame.devices], np.int64)
-        late = np.flatnonzero(frame.time <= bound[frame.index])
-        if not self._reads or not len(late):
-            return
-        devices = sorted({frame.devices[i] for i in frame.index[late].tolist()})
-        span = int(frame.time[late].min()), int(frame.time[late].max())
-        known = {
-            (series.tags["device"], row[0]): dict(zip(series.columns, row, strict=True))
-            for start in range(0, len(devices), _ASKED_TOGETHER)
-            for series in self._server.select(
-                f"SELECT * {_where(frame.device_class, devices[start : start + _ASKED_TOGETHER], span)} GROUP BY device"
-            )
-            for row in series.values
-        }
-        for row in late.tolist():
-            device = frame.devices[frame.index[row]]
-            there = known.get((device, int(frame.time[row])))
-            if there is None or there.get("upload") == int(uploads[row]):
-                continue
-            again = sum(
-                frame.quality[row, place] != ABSENT and _sample(there, metric) != (None, 0)
-                for place, metric in enumerate(metrics)
-            )
-            if again:
-                overwritten[device] = overwritten.get(device, 0) + again
+    def _held(self, frame: Frame, rows: NDArray[np.intp]) -> dict[tuple[str, int], Held]:
+        if not self._reads:
+            return {}
+        metrics = self._classes[frame.device_class].metrics
+        devices = sorted({frame.devices[i] for i in frame.index[rows].tolist()})
+        span = int(frame.time[rows].min()), int(frame.time[rows].max())
+        found = {}
+        for start in range(0, len(devices), _ASKED_TOGETHER):
+            where = _where(frame.device_class, devices[start : start + _ASKED_TOGETHER], span)
+            for series in self._server.select(f"SELECT * {where} GROUP BY device"):
+                for values in series.values:
+                    row = dict(zip(series.columns, values, strict=True))
+                    spoken = np.array([_sample(row, metric) != (None, 0) for metric in metrics])
+                    found[series.tags["device"], row["time"]] = Held(int(row.get("upload") or 0), spoken)
+        return found
 
 
 def _sample(row: Mapping[str, Any], metric: str) -> tuple[float | None, int]:

@@ -61,9 +61,10 @@ def history(store, device="a", step=0, how="mean"):
 
 def test_the_same_batch_twice_is_once(make):
     store, batch = make(), frame(("a", 0, 50.0, 0), ("b", 0, 51.0, 0), ("a", 1000, 52.0, 0))
+    assert store.replaces([batch], [[1, 1, 1]]) is None
     store.write([batch], [[1, 1, 1]], T0)
-    again = store.write([batch], [[1, 1, 1]], T0)
-    assert again.overwritten == {}
+    assert not store.replaces([batch], [[1, 1, 1]])
+    assert store.write([batch], [[1, 1, 1]], T0).samples == 3
     assert sum(store.count().values()) == 3
     assert history(store) == [(T0, 50.0, 0), (T0 + 1000, 52.0, 0)]
 
@@ -78,15 +79,36 @@ def test_out_of_order_is_in_order(make):
 def test_another_upload_for_the_same_sample_overwrites_and_is_counted(make):
     store = make()
     store.write([frame(("a", 0, 1.0, 0))], [[1]], T0)
-    assert store.write([frame(("a", 0, 2.0, 0))], [[2]], T0).overwritten == {"a": 1}
+    other = frame(("a", 0, 2.0, 0))
+    assert store.replaces([other], [[2]]) == {"a": 1}
+    store.write([other], [[2]], T0)
     assert history(store) == [(T0, 2.0, 0)]
+
+
+def test_what_a_batch_does_to_itself_is_counted_and_its_last_word_stands(make):
+    store = make()
+    batch = frame(("a", 0, 1.0, 0), ("b", 0, 9.0, 0), ("a", 0, 2.0, 0), ("a", 0, 3.0, 0), ("a", 1000, 4.0, 0))
+    assert store.replaces([batch], [[1, 1, 2, 2, 2]]) == {"a": 2}
+    store.write([batch], [[1, 1, 2, 2, 2]], T0)
+    assert history(store) == [(T0, 3.0, 0), (T0 + 1000, 4.0, 0)]
+    assert sum(store.count().values()) == 3
+
+
+def test_what_was_overwritten_is_known_after_reopening(make):
+    store = make()
+    store.write([frame(("a", 0, 1.0, 0), ("a", 5000, 1.0, 0))], [[1, 1]], T0)
+    store.close()
+    again = make()
+    assert again.replaces([frame(("a", 0, 2.0, 0), ("a", 1000, 2.0, 0))], [[2, 2]]) == {"a": 1}
+    assert again.replaces([frame(("a", 6000, 2.0, 0))], [[2]]) is None
 
 
 def test_metrics_of_the_same_moment_come_together(make):
     store = make()
     for seq, metric in enumerate(("smoke_alarm", "fault"), 1):
         batch = frame(("s", 0, float(seq), 0), device_class="smoke_detector", metric=metric)
-        assert store.write([batch], [[seq]], T0).overwritten == {}
+        assert not store.replaces([batch], [[seq]])
+        store.write([batch], [[seq]], T0)
     (row,) = store.latest()
     assert row["values"] == {"smoke_alarm": 1.0, "fault": 2.0}
 
