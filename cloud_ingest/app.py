@@ -22,6 +22,7 @@ from cloud_ingest.patience import Patience
 from cloud_ingest.pipeline import Pipeline
 from cloud_ingest.reader import LedgerReader
 from cloud_ingest.registry.keeper import Keeper, Renewal
+from cloud_ingest.wellbeing import EVERY_S, Wellbeing
 from cloud_ingest.writer import StoreWriter
 from device_profiles.vocabulary import load_classes
 from telemetry.clock import Clock, SystemClock
@@ -73,6 +74,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
         )
         resources.callback(store.close)
         writer = StoreWriter(ledger, store, lambda: pipeline.registry, clock, metrics)
+        wellbeing = Wellbeing(config, source, ledger, lambda: writer.problem, clock)
         feed = AlarmFeed(ledger, pipeline, source, on_ledger, clock)
         reader, live = LedgerReader(config.ledger), Live(classes, asyncio.get_running_loop())
         pipeline.latest.told = live.publish
@@ -107,6 +109,14 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
                     _again_and_again(clock, _TICK_S, on_ledger, pipeline.tick, committed),
                     _again_and_again(  # a device that was registered a moment ago is known before it is asked for
                         clock, _AGAIN_S, on_ledger, pipeline.process_again, committed, renewal.refresh
+                    ),
+                    _again_and_again(
+                        clock,
+                        EVERY_S,
+                        on_ledger,
+                        lambda: _observe(pipeline, wellbeing),
+                        committed,
+                        wellbeing.look,
                     ),
                     _again_and_again(
                         clock, _PACKS_S, on_ledger, lambda: _look_at_packs(packs, pipeline), committed
@@ -152,6 +162,11 @@ def _look_at_packs(packs: Packs, pipeline: Pipeline) -> bool:
     if engine is not None:
         pipeline.judge_by(engine)
     return False
+
+
+def _observe(pipeline: Pipeline, wellbeing: Wellbeing) -> bool:
+    agents = frozenset(device.agent for device in pipeline.registry.devices.values())
+    return pipeline.observe(wellbeing.frames(agents))
 
 
 def _tags(registry: Registry, area: str, name: str) -> Mapping[str, str]:

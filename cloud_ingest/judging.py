@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from device_profiles.vocabulary import load_platform
 from rules.engine import Engine
-from rules.pack import FOLDER, load_packs
+from rules.pack import FOLDER, PLATFORM, load_packs
 from rules.topology import Spot, Topology
 from telemetry.errors import ConfigError
 
@@ -22,22 +23,21 @@ log = structlog.get_logger()
 
 
 class Packs:
-    """``<class>.yaml`` in ``folder`` takes the place of the shipped pack of its class.
+    """The shipped packs, of devices and of the platform; ``<class>.yaml`` in ``folder`` takes the place of one.
 
     ``<class>.shadow.yaml`` is tried beside it.
     """
 
     def __init__(self, folder: Path | None, classes: Mapping[str, DeviceClass]) -> None:
-        self._folder, self._classes = folder, classes
+        self._folder, self._classes = folder, {**classes, **load_platform()}
         self._seen = self._look()
 
     def engine(self) -> Engine:
         """Return an engine with the packs as they are; raise :class:`ConfigError`."""
         own = {path.name: path for path in self._own()}
-        return Engine(
-            load_packs([*(p for p in sorted(FOLDER.glob("*.yaml")) if p.name not in own), *own.values()]),
-            self._classes,
-        )
+        shipped = sorted([*FOLDER.glob("*.yaml"), *PLATFORM.glob("*.yaml")])
+        files = [*(path for path in shipped if path.name not in own), *own.values()]
+        return Engine(load_packs(files), self._classes)
 
     def changed(self) -> Engine | None:
         """Return a new engine where the folder has changed to something that can be used, None otherwise.

@@ -26,6 +26,7 @@ from cloud_ingest.latest import Latest
 from cloud_ingest.ledger import Quarantined
 from cloud_ingest.patience import Patience
 from cloud_ingest.plausibility import Plausibility
+from cloud_ingest.wellbeing import devices_of
 from telemetry.codecs import json
 from telemetry.commands import ActionUpload
 from telemetry.outbox import Priority
@@ -86,8 +87,7 @@ class Pipeline:
     def use(self, registry: Registry) -> None:
         """Admit what ``registry`` says from now on, and wait for its devices."""
         self._engine.topology = topology_of(registry, self._area)
-        expected = {device.id: device.device_class for device in registry.devices.values()}
-        state = self._engine.expect(self.state, expected, self._clock.now_ms())
+        state = self._engine.expect(self.state, self._expected(registry), self._clock.now_ms())
         with self._ledger.transaction():
             self._ledger.frames.keep(state, state.classes)
         self._admission.registry, self.state = registry, state
@@ -95,8 +95,7 @@ class Pipeline:
     def judge_by(self, engine: Engine) -> None:
         """Judge by other packs from the next batch on; what rules that read as before remember is kept."""
         engine.topology = self._engine.topology
-        expected = {device.id: device.device_class for device in self.registry.devices.values()}
-        state = engine.expect(self.state, expected, self._clock.now_ms())
+        state = engine.expect(self.state, self._expected(self.registry), self._clock.now_ms())
         with self._ledger.transaction():
             self._ledger.frames.keep(state, state.classes)
         self._ledger.frames.judged_by(engine)
@@ -158,6 +157,18 @@ class Pipeline:
             self._tell(found)
         return bool(found)
 
+    def observe(self, frames: Sequence[Frame]) -> bool:
+        """Judge what ingest sees of agents and of itself, which goes into no store; return whether there is news."""
+        now = self._clock.now_ms()
+        state, found = self._judge(frames, now)
+        if found:
+            with self._ledger.transaction():
+                self._hand_on(found, now)
+                self._ledger.frames.keep(state, {t.device_class for t in found})
+        self.state = state
+        self._tell(found)
+        return bool(found)
+
     def rest(self) -> None:
         """Keep the whole state, so that the next start has nothing to judge again."""
         with self._ledger.transaction():
@@ -172,6 +183,10 @@ class Pipeline:
         ]
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _expected(self, registry: Registry) -> dict[str, str]:
+        devices = {device.id: device.device_class for device in registry.devices.values()}
+        return devices_of(registry, self._producer) | devices
 
     def _admit(self, batch: Sequence[Delivery], now: int) -> tuple[Admitted, list[tuple[str, str, int]]]:
         admitted = Admitted()

@@ -25,6 +25,7 @@ from command_center.notices import Telling
 from command_center.runs import Planner
 from command_center.store import Store
 from command_center.teller import Teller
+from command_center.wellbeing import Wellbeing
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Unavailable
 from telemetry.http import served
@@ -98,7 +99,14 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         )  # fmt: skip
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
-            work = [feed.run(), data.run(), _health(center), _tick(center), _checkpoints(center)]
+            work = [
+                feed.run(),
+                data.run(),
+                _health(center),
+                _tick(center),
+                _checkpoints(center),
+                Wellbeing(center).run(),
+            ]
             if teller:
                 work.append(teller.run())
             if planner:

@@ -67,6 +67,8 @@ UNITS: dict[str, tuple[str, float, float]] = {
     "s": ("time", 1, 0),
     "ms": ("time", 1e-3, 0),
     "min": ("time", 60, 0),
+    "h": ("time", 3600, 0),
+    "d": ("time", 86400, 0),
 }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FOLDER = Path(__file__).parent / "classes"
+PLATFORM = Path(__file__).parent / "platform"
 
 
 class Kind(StrEnum):
@@ -93,6 +94,15 @@ def load_class(path: Path) -> DeviceClass:
 def load_classes() -> Mapping[str, DeviceClass]:
     """Return all classes by name; read once, not to be changed."""
     return MappingProxyType({path.stem: load_class(path) for path in sorted(FOLDER.glob("*.yaml"))})
+
+
+@cache
+def load_platform() -> Mapping[str, DeviceClass]:
+    """Return what the platform measures of itself, a class for each of its programs.
+
+    They are judged as devices are; no profile, board or table of the store is made of them.
+    """
+    return MappingProxyType({path.stem: load_class(path) for path in sorted(PLATFORM.glob("*.yaml"))})
 
 
 def _metric(path: Path, name: str, entry: _MetricEntry) -> Metric:

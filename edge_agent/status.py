@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
+from telemetry.certificate import days_left
+from telemetry.errors import Malformed, Unavailable
 from telemetry.outbox import Counters
 from telemetry.quality import Quality
 from telemetry.readings import AgentId, AgentStatus, ConfigState, Reading
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from edge_agent.uplink import Uplink
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
+
+
+log = structlog.get_logger()
 
 
 class DeviceNow(msgspec.Struct, frozen=True):
@@ -90,6 +97,7 @@ class Board:
         self._bad: dict[str, int] = {}
         self.config_state = ConfigState()
         self._parts: tuple[Keeper, Gatherer, Uplink, Buffer] | None = None
+        self._unknown = ""
 
     def knows(self, keeper: Keeper, gatherer: Gatherer, uplink: Uplink, buffer: Buffer) -> None:
         """Name the parts that are asked."""
@@ -126,6 +134,7 @@ class Board:
             1 for reading, _ in self._last.values() if all(v is None for v in reading.values.values())
         )
         metrics["devices_silent"] = float(silent)
+        metrics |= self._machine()
         return AgentStatus(
             agent, online=True, boot=boot, since=since, now=self._clock.now_ms(), version=self._version,
             config=self.config_state, metrics=metrics,
@@ -162,6 +171,21 @@ class Board:
                 for bus in config.buses
             ),
         )  # fmt: skip
+
+    def _machine(self) -> dict[str, float]:
+        """What the cloud watches beside the link: the disk of the outbox, and our certificate."""
+        found = {}
+        try:
+            usage = shutil.disk_usage(self._config.outbox.path.parent)
+            found["disk_used"] = round(100 * (usage.total - usage.free) / usage.total, 1)
+            broker = self._config.broker
+            if broker is not None and broker.certificate is not None:
+                found["certificate_days"] = round(days_left(broker.certificate, self._clock.now_ms()), 2)
+        except (OSError, Unavailable, Malformed) as error:
+            if str(error) != self._unknown:
+                log.warning("own_state_unknown", problem=str(error))
+            self._unknown = str(error)
+        return found
 
     def _device(self, device: str, profile: str) -> DeviceNow:
         last = self._last.get(device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from device_profiles.vocabulary import load_classes
+from device_profiles.vocabulary import load_classes, load_platform
 from rules.calendar import Schedule
 from rules.checks import check_rule, check_test
 from rules.compiled import compile_rule
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FOLDER = Path(__file__).parent / "packs"
+PLATFORM = Path(__file__).parent / "platform"
+"""Of the platform's own programs: :func:`device_profiles.vocabulary.load_platform`."""
 WAYS = ("above", "at_least", "below", "at_most", "equals")
 """How a value can pass a limit."""
 CONDITIONS = (*WAYS, "when", "stuck", "no_data", "anomaly")
@@ -222,9 +224,9 @@ def load_packs(paths: Sequence[Path] | None = None) -> tuple[RulePack, ...]:
 
 
 def load_pack(path: Path) -> RulePack:
-    """Read one pack; its name is the class.  Raises :class:`ConfigError`."""
-    file, classes = load_yaml(path, _File), load_classes()
-    name = path.stem.removesuffix(SHADOW)
+    """Read one pack; its name is the class, of devices or of the platform.  Raises :class:`ConfigError`."""
+    file, name = load_yaml(path, _File), path.stem.removesuffix(SHADOW)
+    classes = load_platform() if name in load_platform() else load_classes()
     if name not in classes:
         raise ConfigError(path, "$", f"its name is no class: '{name}'", hint=did_you_mean(name, classes))
     seen: dict[str, Rule] = {}

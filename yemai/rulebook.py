@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
-from device_profiles.vocabulary import load_classes
+from device_profiles.vocabulary import load_classes, load_platform
 from rules.lint import lint
 from rules.pack import FOLDER, SHADOW, load_pack
 from rules.proof import prove
@@ -32,7 +32,9 @@ def check(paths: Sequence[Path]) -> int:
         except ConfigError as error:
             wrong += 1
             errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-    findings = lint(packs, load_classes(), dt.datetime.now(dt.UTC).year)
+    own = {pack.device_class for pack in packs} & set(load_platform())
+    classes = {**load_classes(), **{name: load_platform()[name] for name in own}}
+    findings = lint(packs, classes, dt.datetime.now(dt.UTC).year)
     if paths:  # of some packs: what the others do not cover is no fault of theirs
         named = {pack.device_class for pack in packs}
         findings = [f for f in findings if f.where.partition(".")[0] in named]
@@ -58,7 +60,8 @@ def check(paths: Sequence[Path]) -> int:
 
 def test(paths: Sequence[Path]) -> int:
     """Run the packs' own tests; return 1 where one fails."""
-    console, classes, failed, count = Console(), load_classes(), 0, 0
+    console, failed, count = Console(), 0, 0
+    classes = {**load_classes(), **load_platform()}
     packs = [load_pack(path) for path in _files(paths)]
     for pack in track(packs, say("测试", "testing"), console=Console(stderr=True), transient=True):
         for failure in prove(pack, classes):
