@@ -18,7 +18,7 @@ from edge_agent.modem import Modem
 from telemetry import plugins, topics
 from telemetry.config import Secret
 from telemetry.errors import Malformed, Refused, Unavailable
-from telemetry.wire.datagram import Assembler, Message, pack
+from telemetry.wire.datagram import DOWN, Assembler, Message, Replayed, pack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -70,13 +70,16 @@ class ModemLink:
         self._modem, self._config, self._calling, self._clock = modem, config, calling, clock
         self._key = config.key.reveal().encode()
         self._assembler = Assembler(self._key_of)
-        self._number = clock.now_ms() & 0xFFFFFFFF
-        self._confirmed: dict[int, asyncio.Event] = {}
+        self._session: int = clock.now_ms()
+        self._number = 0
+        self._confirmed: dict[int, asyncio.Future[bool]] = {}
         self._down: asyncio.Queue[tuple[str, bytes] | Unavailable] = asyncio.Queue(_WAITING)
         self._signal: dict[str, float] = {}
         self._signal_at = -_SIGNAL_S
         self.socket = -1
         self.traffic = 0
+        self.replayed = 0
+        """Datagrams that were captured and sent again, by whomever; they are dropped."""
 
     async def open(self) -> None:
         """Open the socket; raise :class:`Unavailable`."""
@@ -98,25 +101,21 @@ class ModemLink:
         if self._clock.monotonic() - self._signal_at >= _SIGNAL_S:
             self._signal_at = self._clock.monotonic()
             self._signal = await self._modem.signal()
-        self._number = (self._number + 1) & 0xFFFFFFFF
-        number, kind = self._number, topic.split("/", 4)[4]
-        message = Message(self._calling.area, self._calling.agent, number, kind, payload)
-        datagrams = pack(message, self._key)
+        kind = topic.split("/", 4)[4]
         if not retain:
-            await self._send(datagrams)
+            await self._send(kind, payload)
             return
-        confirmed = self._confirmed[number] = asyncio.Event()
-        try:
-            for _ in range(_TRIES):
-                await self._send(datagrams)
-                try:
-                    async with asyncio.timeout(_CONFIRM_S):
-                        await confirmed.wait()
-                except TimeoutError:
-                    continue
-                return
-        finally:
-            del self._confirmed[number]
+        for _ in range(_TRIES):  # each try under a number of its own: what comes twice is taken for a replay
+            confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            number = await self._send(kind, payload, confirmed)
+            try:
+                async with asyncio.timeout(_CONFIRM_S):
+                    if await confirmed:
+                        return
+            except TimeoutError:
+                continue
+            finally:
+                self._confirmed.pop(number, None)
         raise Unavailable(f"{self._config.where}: no answer in {_TRIES} times {_CONFIRM_S:g} s")
 
     async def receive(self) -> AsyncIterator[tuple[str, bytes]]:
@@ -129,7 +128,7 @@ class ModemLink:
 
     def metrics(self) -> Mapping[str, float]:
         """Return signal_dbm, and rsrp_dbm, rsrq_db, snr_db and ecl where the modem tells them."""
-        return self._signal
+        return {**self._signal, "replayed_datagrams": float(self.replayed)} if self.replayed else self._signal
 
     async def pump(self) -> None:
         """Take what arrives, until the network is lost."""
@@ -142,22 +141,47 @@ class ModemLink:
             self.traffic += len(data) + _UDP_IP
             try:
                 message = self._assembler.feed(data)
+            except Replayed:
+                self.replayed += 1
+                continue
             except Malformed as error:
                 log.warning("unreadable_datagram", problem=str(error))
                 continue
-            if message is not None and message.kind == "ok":
-                number = int.from_bytes(message.payload, "big")
-                if number in self._confirmed:
-                    self._confirmed[number].set()
-            elif message is not None:
-                await self._down.put(
-                    (f"{topics.ROOT}/{message.area}/{message.agent}/{message.kind}", message.payload)
-                )
+            if message is not None:
+                await self._take(message)
 
-    async def _send(self, datagrams: list[bytes]) -> None:
-        for data in datagrams:
+    async def _take(self, message: Message) -> None:
+        if message.session != self._session or message.kind not in DOWN:  # captured once, and sent again
+            self.replayed += 1
+        elif message.kind == "ok":
+            self._confirm(int.from_bytes(message.payload, "big"), well=True)
+        elif message.kind == "stale":  # this clock has gone back: the gateway knows a later session
+            self._session = max(self._session, int.from_bytes(message.payload, "big")) + 1
+            self._number = 0
+            log.warning("session_set_right", session=self._session)
+            for number in list(self._confirmed):
+                self._confirm(number, well=False)
+        else:
+            await self._down.put(
+                (f"{topics.ROOT}/{message.area}/{message.agent}/{message.kind}", message.payload)
+            )
+
+    def _confirm(self, number: int, *, well: bool) -> None:
+        confirmed = self._confirmed.get(number)
+        if confirmed is not None and not confirmed.done():
+            confirmed.set_result(well)
+
+    async def _send(self, kind: str, payload: bytes, confirmed: asyncio.Future[bool] | None = None) -> int:
+        """Send a message and return its number; ``confirmed`` is done when the gateway has it, False for: again."""
+        self._number += 1
+        number = self._number
+        if confirmed is not None:
+            self._confirmed[number] = confirmed
+        message = Message(self._calling.area, self._calling.agent, self._session, number, kind, payload)
+        for data in pack(message, self._key):
             await self._modem.send(self.socket, self._config.host, self._config.udp_port, data)
             self.traffic += len(data) + _UDP_IP
+        return number
 
     def _key_of(self, area: str, agent: str) -> bytes | None:
         return self._key if (area, agent) == (self._calling.area, self._calling.agent) else None

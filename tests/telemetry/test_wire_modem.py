@@ -6,7 +6,7 @@ from hypothesis import given
 
 from telemetry.errors import Malformed, Refused
 from telemetry.wire.at import Command, Dialog, Done, Unsolicited, Wants
-from telemetry.wire.datagram import MOST_BYTES, Assembler, Message, pack, room
+from telemetry.wire.datagram import MOST_BYTES, Assembler, Message, Replayed, Window, pack, room
 
 CSQ = Command("AT+CSQ", info=r"\+CSQ: ?\d+,\d+")
 TALKS = [
@@ -51,7 +51,7 @@ def test_endless_noise_takes_no_memory():
 
 KEY = b"the key"
 messages = st.builds(
-    Message, st.just("yeji"), st.just("edge-01"), st.integers(0, 2**32 - 1), st.sampled_from(["up", "status"]),
+    Message, st.just("yeji"), st.just("edge-01"), st.integers(1, 2**62), st.integers(1, 2**32 - 1), st.sampled_from(["up", "status"]),
     st.binary(max_size=3000),
 )  # fmt: skip
 
@@ -82,17 +82,47 @@ def test_random_bytes_are_malformed(data):
 
 
 def test_a_stranger_is_malformed_and_parts_that_never_come_take_no_memory():
-    message = Message("yeji", "edge-01", 1, "up", bytes(2000))
+    message = Message("yeji", "edge-01", 9, 1, "up", bytes(2000))
     with pytest.raises(Malformed, match="not from"):
         Assembler(lambda *_: None).feed(pack(message, KEY)[0])
     assembler = Assembler(lambda *_: KEY)
     for number in range(200):
-        assert assembler.feed(pack(Message("yeji", "edge-01", number, "up", bytes(2000)), KEY)[0]) is None
+        assert (
+            assembler.feed(pack(Message("yeji", "edge-01", 9, number + 1, "up", bytes(2000)), KEY)[0]) is None
+        )
     assert len(assembler._parts) <= 16
+
+
+def test_a_message_that_is_sent_again_is_known_whole_or_in_parts_and_after_a_restart():
+    windows = {}
+    assembler = Assembler(lambda *_: KEY, windows)
+    captured = pack(Message("yeji", "edge-01", 9, 1, "up", bytes(1000)), KEY)
+    assert [assembler.feed(data) for data in captured][-1] is not None
+    later = pack(Message("yeji", "edge-01", 10, 1, "up", b"x"), KEY)[0]
+    assert assembler.feed(later) is not None
+    for receiver in (assembler, Assembler(lambda *_: KEY, windows)):
+        for data in (*captured, later):
+            with pytest.raises(Replayed):
+                receiver.feed(data)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 150)), max_size=200))
+def test_a_window_takes_nothing_twice_and_never_refuses_what_is_new(told):
+    window, taken, top = Window(), set(), (0, 0)
+    for session, number in told:
+        old = session < top[0] or (session == top[0] and number <= top[1] - 64)
+        fresh = (session, number) not in taken and not old
+        assert window.is_new(session, number) == fresh
+        if fresh:
+            window.take(session, number)
+            taken.add((session, number))
+            top = max(top, (session, number))
 
 
 def test_what_no_row_of_datagrams_carries_is_refused():
     with pytest.raises(Refused):
-        pack(Message("yeji", "edge-01", 1, "up", bytes(200_000)), KEY)
-    assert len(pack(Message("yeji", "edge-01", 1, "up", bytes(room("yeji", "edge-01", "up"))), KEY)) == 1
-    assert len(pack(Message("yeji", "edge-01", 1, "up", bytes(room("yeji", "edge-01", "up") + 1)), KEY)) == 2
+        pack(Message("yeji", "edge-01", 9, 1, "up", bytes(200_000)), KEY)
+    assert len(pack(Message("yeji", "edge-01", 9, 1, "up", bytes(room("yeji", "edge-01", "up"))), KEY)) == 1
+    assert (
+        len(pack(Message("yeji", "edge-01", 9, 1, "up", bytes(room("yeji", "edge-01", "up") + 1)), KEY)) == 2
+    )

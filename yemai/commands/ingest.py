@@ -76,6 +76,17 @@ def requeue(
         raise typer.Exit(1)
 
 
+@app.command(
+    help=say(
+        "运行数据报网关：NB-IoT 代理与消息代理之间。",
+        "Run the gateway between agents on NB-IoT and the broker.",
+    )
+)
+def gateway(config: ConfigFile) -> None:
+    """Run the gateway for agents that send datagrams."""
+    run_module("cloud_ingest.gateway", config)
+
+
 @app.command(help=say("为数据接口生成一个密钥。", "Make a key for the data API."))
 def key(
     name: Annotated[str, typer.Option(help=say("谁用它", "whose it is"))],
