@@ -10,7 +10,7 @@ import serial
 import serial_asyncio_fast
 import structlog
 
-from edge_agent.modems._radio import CEREG, Asleep, Datagram, Fetch, Lost, is_registered
+from edge_agent.modems._radio import CEREG, Asleep, Datagram, Fetch, Lost, Published, is_registered
 from telemetry.errors import Unavailable
 from telemetry.wire.at import Command, Dialog, Done, Unsolicited, Wants
 
@@ -34,7 +34,7 @@ class Modem:
         self._port, self._baud, self._dialect, self._clock = port, baud, dialect, clock
         self._dialog, self._turn = Dialog(), asyncio.Lock()
         self._done: asyncio.Future[Done] | None = None
-        self._news: asyncio.Queue[Datagram | Fetch | Lost] = asyncio.Queue(_WAITING)
+        self._news: asyncio.Queue[Datagram | Published | Fetch | Lost] = asyncio.Queue(_WAITING)
         self._asleep = self._attached = False
         self.overrun = 0
         """Datagrams that came faster than they were taken."""
@@ -91,15 +91,16 @@ class Modem:
 
     async def send(self, socket: int, host: str, port: int, data: bytes) -> None:
         """Send a datagram; wait a little where the modem's buffers are full."""
-        for pause in (*_BUSY, None):
+        await self.patiently(self._dialect.send(socket, host, port, data))
+
+    async def patiently(self, command: Command) -> tuple[str, ...]:
+        """Carry out a command that the modem refuses while its buffers are full."""
+        for pause in _BUSY:
             try:
-                await self.do(self._dialect.send(socket, host, port, data))
+                return await self.do(command)
             except Refusal:
-                if pause is None:
-                    raise
                 await self._clock.sleep(pause)
-            else:
-                return
+        return await self.do(command)
 
     async def signal(self) -> dict[str, float]:
         """Return what the radio tells."""
@@ -110,14 +111,14 @@ class Modem:
         told: dict[str, float] = self._dialect.signal(lines)
         return told
 
-    async def arrived(self) -> bytes:
-        """Return the next datagram; raise :class:`Unavailable` when the network or the port is lost."""
+    async def arrived(self) -> Datagram | Published:
+        """Return what arrives next; raise :class:`Unavailable` when the network, the session or the port is lost."""
         while True:
             news = await self._news.get()
             if isinstance(news, Lost):
                 raise Unavailable(f"{self._port}: {news.why}")
-            if isinstance(news, Datagram):
-                return news.data
+            if isinstance(news, Datagram | Published):
+                return news
             datagrams, more = self._dialect.arrived(await self.do(news.command))
             for item in (*datagrams, *([more] if more else [])):
                 self._tell(item)
@@ -164,7 +165,7 @@ class Modem:
             elif heard is not None and (self._attached or not isinstance(heard, Lost)):
                 self._tell(heard)
 
-    def _tell(self, news: Datagram | Fetch | Lost) -> None:
+    def _tell(self, news: Datagram | Published | Fetch | Lost) -> None:
         if self._news.full():
             self._news.get_nowait()
             self.overrun += 1

@@ -65,7 +65,7 @@ class Uplink:
             way.module.WINDOW,
             way.module.PATIENCE_S,
             share=way.history_share,
-            most_bytes=way.module.LARGEST_BYTES,
+            most_bytes=way.largest_bytes,
             admit=self.budget.allows,
         )
         self._traffic = 0  # of the link in use, as far as the budget knows it

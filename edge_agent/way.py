@@ -37,6 +37,11 @@ class Way(msgspec.Struct, frozen=True):
     history_share: float
     budget_bytes_per_day: int | None
 
+    @property
+    def largest_bytes(self) -> int:
+        """What the way can carry at all; what is larger waits for another way."""
+        return int(getattr(self.link, "largest_bytes", self.module.LARGEST_BYTES))
+
     def where(self, broker: BrokerConfig | None) -> str:
         """Name the other end, for people."""
         named: str = getattr(self.link, "where", "")

@@ -1,6 +1,6 @@
 """NB-IoT modems on a pseudo-terminal: BC28, BC26 and SIM7020 as their manuals' transcripts show them, with bad habits.
 
-Datagrams are real: the modem sends and receives them from a UDP socket of its own.  Bad habits are switched on:
+Datagrams are real: the modem sends and receives them from a UDP socket of its own, and its MQTT speaks to a real broker.  Bad habits are switched on:
 unsolicited codes between a command's lines, buffers that are full, a network that is lost, sleep.
 """
 
@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from simulators.modbus import Pty
+from simulators.modem_mqtt import ModemMqtt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,22 +45,29 @@ class ModemSim:
         self._awaits = 0  # raw bytes that follow a prompt
         self._peer = ("127.0.0.1", 0)
         self._turn = 0
+        self._unsaid: list[str] = []  # arrived while it slept
+        self.mqtt = ModemMqtt(dialect, self._when_awake)
 
     async def serve(self) -> None:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()
         self._air, _ = await loop.create_datagram_endpoint(lambda: _Air(self), local_addr=("127.0.0.1", 0))
         self._line = Pty(self._link)
+        mqtt = asyncio.ensure_future(self.mqtt.run())
         buffer = b""
         try:
             while True:
                 buffer += await self._line.read()
                 if self.asleep:  # what wakes it is lost
                     self.asleep, buffer = False, b""
+                    self._say(*self._unsaid)
+                    self._unsaid.clear()
                     continue
                 while (taken := self._take(buffer)) is not None:
                     buffer = taken
         finally:
+            mqtt.cancel()
+            await asyncio.wait({mqtt})
             self._line.close()
             self._air.close()
 
@@ -117,7 +125,9 @@ class ModemSim:
             self._say(*common[text])
         elif text.startswith(("AT+CFUN=", "AT+CEREG=")):
             self._say("OK")
-        else:
+        elif text.startswith(("AT+QMTPUB=", "AT+CMQPUB=")) and not self._may_publish():
+            self._say("ERROR")
+        elif not self.mqtt.take(text):
             self._say(
                 *{"bc28": self._bc28, "bc26": self._bc26, "sim7020": self._sim7020}[self._dialect](text)
             )
@@ -179,10 +189,19 @@ class ModemSim:
         return ["ERROR"]
 
     def _may_send(self) -> bool:
+        return self._may_publish() and self._open
+
+    def _may_publish(self) -> bool:
         if self.full:
             self.full -= 1
             return False
-        return self.attached and self._open
+        return self.attached
+
+    def _when_awake(self, *lines: str) -> None:
+        if self.asleep:
+            self._unsaid += lines
+        else:
+            self._say(*lines)
 
     def _sendto(self, data: bytes) -> None:
         self.sent.append(len(data))

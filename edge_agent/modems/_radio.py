@@ -19,6 +19,20 @@ class Datagram(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Published(msgspec.Struct, frozen=True):
+    """A message has arrived on the modem's own MQTT session."""
+
+    topic: str
+    payload: bytes
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A command of the modem's own MQTT, and what its last line looks like when the broker has agreed."""
+
+    command: Command
+    good: str = ""
+
+
 class Fetch(msgspec.Struct, frozen=True):
     """A datagram waits in the modem; this command fetches it."""
 
@@ -35,7 +49,7 @@ class Asleep(msgspec.Struct, frozen=True):
     """The modem has gone to sleep (power saving mode, PSM): the next command wakes it and may be lost itself."""
 
 
-Heard = Datagram | Fetch | Lost | Asleep | None
+Heard = Datagram | Published | Fetch | Lost | Asleep | None
 
 CEREG = r"\+CEREG: ?\d+,\d+.*"
 REGISTERED = ("1", "5")  # at home, roaming

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from edge_agent.modems import _qmt as mqtt
 from edge_agent.modems._radio import Asleep, Datagram, Fetch, Heard, Lost, csq, registration, unhex
 from telemetry.wire.at import Command
 
@@ -82,7 +83,7 @@ def heard(line: str) -> Heard:
         return Lost("the modem has closed the socket")
     if re.fullmatch(r"\+NPSMR: ?1", line):
         return Asleep()
-    return registration(line)
+    return mqtt.heard(line) or registration(line)
 
 
 def fetch(socket: int) -> Fetch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from edge_agent.modems import _cmq as mqtt
 from edge_agent.modems._radio import Asleep, Datagram, Fetch, Heard, Lost, csq, registration, unhex
 from telemetry.wire.at import Command
 
@@ -56,7 +57,7 @@ def heard(line: str) -> Heard:
         return Lost("the modem has closed the socket")
     if re.fullmatch(r'\+CPSMSTATUS: ?"ENTER PSM"', line):
         return Asleep()
-    return registration(line)
+    return mqtt.heard(line) or registration(line)
 
 
 def arrived(lines: Iterable[str]) -> tuple[list[Datagram], Fetch | None]:

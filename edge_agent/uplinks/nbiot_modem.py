@@ -1,5 +1,8 @@
 """NB-IoT by a modem on a serial line: MessagePack in datagrams of at most 512 bytes, to a gateway beside the broker.
 
+Or by the modem's own MQTT to the broker itself (``over = "mqtt"``, see :mod:`edge_agent.session`), where the network
+keeps a TCP connection alive for as long as the modem sleeps.
+
 Nothing rests on UDP: an upload leaves the outbox when the cloud's own acknowledgement has come back the same way.  The
 status is confirmed by the gateway (``ok``), so that the agent knows that the way is open in both directions.  The
 gateway passes on what the cloud sends down; a modem that sleeps hears it when it next sends.
@@ -9,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import structlog
 
 from edge_agent.modem import Modem
+from edge_agent.modems._radio import Datagram
+from edge_agent.session import Session
 from telemetry import plugins, topics
 from telemetry.config import Secret
 from telemetry.errors import Malformed, Refused, Unavailable
@@ -30,6 +35,7 @@ MOST_BYTES = (
     440  # an upload and its head fit into one datagram, whatever area and agent are called up to 40 letters
 )
 LARGEST_BYTES = 8 * 1024  # in several datagrams: an alarm in two languages, what was put for another way
+LARGEST_PUBLICATION = 1024
 CODEC = "msgpack"
 WINDOW = 4
 PATIENCE_S = 20.0
@@ -45,22 +51,47 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     port: str  # the serial port, best a stable name under /dev/serial/by-id/
     modem: str  # a file of edge_agent/modems
-    host: str  # the gateway's address: modems want numbers
-    udp_port: int
-    key: Secret  # the agent's own, as the gateway knows it
+    host: str  # the gateway's or the broker's address: modems want numbers
+    over: Literal["udp", "mqtt"] = "udp"
+    udp_port: int = 0
+    key: Secret | None = None  # of datagrams: the agent's own, as the gateway knows it
+    mqtt_port: int = 1883
+    username: str = ""
+    password: Secret | None = None
     baud: int = 9600
     attach_s: float = 180.0
 
     def __post_init__(self) -> None:
         try:
-            plugins.load("edge_agent.modems", self.modem)
+            dialect = plugins.load("edge_agent.modems", self.modem)
         except Refused as error:
             raise ValueError(str(error)) from None
+        if self.over == "udp" and (not self.udp_port or self.key is None):
+            raise ValueError(
+                "datagrams need 'udp_port' and 'key', as the gateway knows them; or over = 'mqtt'"
+            )
+        if self.over == "mqtt" and not hasattr(dialect, "mqtt"):
+            raise ValueError(f"the MQTT of a {self.modem} is not known here; over = 'udp' needs none")
+        words = (self.username, self.password.reveal() if self.password else "")
+        if self.over == "mqtt" and any('"' in word or not word.isprintable() for word in words):
+            raise ValueError(
+                "a quotation mark or control character in 'username' or 'password' cannot be told a modem"
+            )
 
     @property
     def where(self) -> str:
         """The other end, for people."""
-        return f"{self.host}:{self.udp_port} by {self.modem}"
+        return f"{self.host}:{self.udp_port if self.over == 'udp' else self.mqtt_port} by {self.modem}"
+
+    @property
+    def largest_bytes(self) -> int:
+        """What the way can carry at all: datagrams come in parts, a publication does not."""
+        return LARGEST_BYTES if self.over == "udp" else LARGEST_PUBLICATION
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """Who we are to the broker."""
+        return (self.username, self.password.reveal() if self.password else "") if self.username else None
 
 
 class ModemLink:
@@ -68,6 +99,7 @@ class ModemLink:
 
     def __init__(self, modem: Modem, config: Config, calling: Calling, clock: Clock) -> None:
         self._modem, self._config, self._calling, self._clock = modem, config, calling, clock
+        assert config.key is not None, "the configuration sees to it"
         self._key = config.key.reveal().encode()
         self._assembler = Assembler(self._key_of)
         self._session: int = clock.now_ms()
@@ -134,10 +166,13 @@ class ModemLink:
         """Take what arrives, until the network is lost."""
         while True:
             try:
-                data = await self._modem.arrived()
+                news = await self._modem.arrived()
             except Unavailable as error:
                 await self._down.put(error)
                 return
+            if not isinstance(news, Datagram):
+                continue
+            data = news.data
             self.traffic += len(data) + _UDP_IP
             try:
                 message = self._assembler.feed(data)
@@ -188,13 +223,19 @@ class ModemLink:
 
 
 @asynccontextmanager
-async def connect(config: Config, calling: Calling, clock: Clock) -> AsyncIterator[ModemLink]:
-    """Attach and open a socket; raise :class:`Unavailable`."""
-    dialect = cast("object", plugins.load("edge_agent.modems", config.modem))
+async def connect(config: Config, calling: Calling, clock: Clock) -> AsyncIterator[ModemLink | Session]:
+    """Attach, and open a socket or a session; raise :class:`Unavailable`."""
+    dialect: Any = plugins.load("edge_agent.modems", config.modem)
     async with Modem(config.port, config.baud, dialect, clock) as modem:
         await modem.attach(config.attach_s)
-        link = ModemLink(modem, config, calling, clock)
-        await link.open()
+        link: ModemLink | Session
+        if config.over == "mqtt":
+            link = Session(modem, dialect.mqtt, config.where, clock)
+            client = f"{calling.area}-{calling.agent}"
+            await link.open(config.host, config.mqtt_port, client, config.login, calling.hears)
+        else:
+            link = ModemLink(modem, config, calling, clock)
+            await link.open()
         pump = asyncio.ensure_future(link.pump())
         try:
             yield link

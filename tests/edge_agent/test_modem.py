@@ -181,6 +181,62 @@ async def test_the_radio_is_told_of_and_a_configuration_comes_down(
     assert json.dumps(metrics)
 
 
+def by_mqtt(path, broker):
+    """Let the agent of a site go to the broker itself, by its modem's own MQTT."""
+    text = path.read_text()
+    begin = text.index('host = "127.0.0.1", udp_port')
+    end = text.index(", attach_s")
+    path.write_text(text[:begin] + f'host = "127.0.0.1", over = "mqtt", mqtt_port = {broker}' + text[end:])
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_modems_own_mqtt_carries_readings_up_and_acknowledgements_down(
+    tmp_path, mosquitto, unused_tcp_port_factory, dialect
+):
+    async with site(tmp_path, mosquitto, unused_tcp_port_factory, dialect) as (modem, cloud, gateway, path):
+        by_mqtt(path, mosquitto.port)
+        modem.chatters = modem.mqtt.retransmits = True
+        async with agent(path):
+            await wait_until(lambda: cloud.readings, 40)
+            await wait_until(lambda: counters(tmp_path)["freed"] >= 20, 40, "acknowledgements to come back")
+        assert cloud.conflicts == []
+    told = counters(tmp_path)
+    assert told["made"] == told["freed"] + told["queued"]
+    assert max(modem.mqtt.published) <= MOST_BYTES
+    assert modem.sent == []
+    assert not gateway.counts, "nothing went as a datagram"
+
+
+@pytest.mark.parametrize("dialect", ["bc26", "sim7020"])
+async def test_a_modems_own_mqtt_comes_back_after_lost_networks_full_buffers_and_sleep(
+    tmp_path, mosquitto, unused_tcp_port_factory, dialect
+):
+    async with site(tmp_path, mosquitto, unused_tcp_port_factory, dialect) as (modem, cloud, _, path):
+        by_mqtt(path, mosquitto.port)
+        async with agent(path):
+            await wait_until(lambda: cloud.readings, 40)
+            for trouble in ("session", "network", "buffers", "sleep"):
+                made = counters(tmp_path)["made"]
+                if trouble == "session":
+                    await modem.mqtt.lose()
+                elif trouble == "network":
+                    modem.lose_network()
+                    await modem.mqtt.lose()
+                    await wait_until(lambda made=made: counters(tmp_path)["made"] > made, 20)
+                    modem.attached = True
+                elif trouble == "buffers":
+                    modem.full = 2
+                else:
+                    modem.sleep()
+                await wait_until(
+                    lambda made=made: cloud.samples > made + 10, 60, f"what was kept, after: {trouble}"
+                )
+        seqs = sorted(seq for _, seq in cloud.uploads)
+        assert seqs == list(range(1, len(seqs) + 1)), "nothing is lost"
+        assert modem.full == 0
+        assert not modem.asleep
+
+
 class Air:
     """An agent's end of the air, played by hand, that keeps what it has sent."""
 
@@ -267,7 +323,9 @@ async def test_an_agent_whose_clock_has_gone_back_is_set_right_and_drops_what_is
         modem.downlink = tapped
         async with agent(path):
             await wait_until(
-                lambda: cloud.readings and counters(tmp_path)["freed"] >= 5, 40, "uploads though the clock is behind"
+                lambda: cloud.readings and counters(tmp_path)["freed"] >= 5,
+                40,
+                "uploads though the clock is behind",
             )
             assert gateway._memory.windows[f"{AREA}/edge-01"].session == ahead + 1
             for data in heard[:3]:
@@ -321,6 +379,7 @@ async def _problem(ask, socket):
     [
         ("bc28", "bc29", "$.uplink.link: edge_agent.modems: no 'bc29'; did you mean 'bc28'?"),
         ("nbiot_modem", "nbiot", "$.uplink.kind: edge_agent.uplinks: no 'nbiot'; did you mean 'nbiot_modem'?"),
+        (', key = "file:key"', "", "$.uplink.link: datagrams need 'udp_port' and 'key', as the gateway knows them; or over = 'mqtt'"),
         ("10000000", "500", "$.uplink.budget_bytes_per_day: 500 does not carry a day's alarms; at least 10000; leave it away for no limit"),
     ],
 )  # fmt: skip
