@@ -1,7 +1,8 @@
 """A dry run of a configuration: what is new in it is polled once before it is put in force.
 
 The buses of the running configuration must have let go of their ports.  A configuration is worse, and refused,
-when a device that answers today does not answer with it, or when none of a bus's devices answers.
+when a device that answers today does not answer with it, when none of a bus's devices answers, or when one that must
+prove who it is turns out to be another.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from device_profiles.registers import blocks
 from edge_agent.driver import Exceptional, Polled
-from telemetry.errors import YemaiError
+from edge_agent.identity import Identities
+from telemetry.errors import Refused, YemaiError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,7 +38,10 @@ async def try_out(new: AgentConfig, now: AgentConfig, answering: Collection[str]
         runs = [tasks.create_task(_try_bus(bus)) for bus in changed]
     problems = []
     for bus, run in zip(changed, runs, strict=True):
-        silent = run.result()
+        silent, wrong = run.result()
+        if wrong:
+            problems.append(f"{wrong[0]} on {bus.id}: {silent[wrong[0]]}")
+            continue
         lost = [device for device in silent if device in answering]
         if lost:
             problems.append(f"{lost[0]} on {bus.id} answers today and would not: {silent[lost[0]]}")
@@ -46,14 +51,18 @@ async def try_out(new: AgentConfig, now: AgentConfig, answering: Collection[str]
     return "; ".join(problems)
 
 
-async def _try_bus(bus: Bus) -> dict[str, str]:
-    """Return what is wrong with each device that does not answer."""
-    silent = {device.id: "not asked in time" for device in bus.devices}
+async def _try_bus(bus: Bus) -> tuple[dict[str, str], list[str]]:
+    """Return what is wrong with each device that does not answer, and which of them are other devices."""
+    silent, wrong = {device.id: "not asked in time" for device in bus.devices}, []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LONGEST_S), bus.module.Driver(bus.link, bus.devices) as driver:
             if isinstance(driver, Polled):
                 for device in bus.devices:
-                    problem = await _ask(driver, device)
+                    try:
+                        problem = await _prove(driver, device) or await _ask(driver, device)
+                    except Refused as error:
+                        problem = str(error)
+                        wrong.append(device.id)
                     silent[device.id] = problem
                     if not problem:
                         del silent[device.id]
@@ -61,7 +70,26 @@ async def _try_bus(bus: Bus) -> dict[str, str]:
                 silent.clear()
             else:
                 silent = dict.fromkeys(silent, problem)
-    return silent
+    return silent, wrong
+
+
+async def _prove(driver: Polled, device: Device) -> str:
+    """Return why the serial number cannot be read; raise :class:`Refused` where it is another device's."""
+    identities = Identities()
+    question = identities.question(device, driver.opened)
+    if question is None:
+        return ""
+    problem = ""
+    for _ in range(_TRIES):
+        try:
+            words = await driver.read(device, question)
+        except YemaiError as error:
+            problem = str(error)
+            continue
+        if wrong := identities.answer(device, driver.opened, question, words):
+            raise Refused(wrong)
+        return ""
+    return problem
 
 
 async def _ask(driver: Polled, device: Device) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 import aiomqtt
 import pytest
 from agents import AREA, Cloud, start, stop, write_config
+from lines import Slave, serial_bus
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
@@ -18,7 +19,10 @@ from edge_agent import app
 from edge_agent.remote import MOST_STARTS, Remote, Wanted
 from telemetry import topics
 from telemetry.codecs import json as wire
+from telemetry.errors import ConfigError
 from telemetry.readings import ConfigState, DesiredConfig
+from yemai.commands._edge_push import Push
+from yemai.commands._edge_push import push as push_files
 
 BUS = """
 [[buses]]
@@ -219,3 +223,98 @@ def test_a_full_disk_refuses_a_configuration_and_the_agent_goes_on(small_disk):
         remote.begin_trial(wanted)
     assert remote.judge(wire.encode(DesiredConfig("v3", "nonsense ="))).state == "refused"
     assert remote.choose().config.agent == "edge-01"
+
+
+async def push(tmp_path, port, path, text, **wanted):
+    """Push as ``yemai edge push`` does; return whether it was taken, and what was said."""
+    (tmp_path / "broker.toml").write_text(f'[broker]\nhost = "127.0.0.1"\nport = {port}\n')
+    wanted_file, said = path.with_name(f"wanted-{path.name}"), []
+    wanted_file.write_text(text)
+    well = await push_files(tmp_path / "broker.toml", [wanted_file], Push(**wanted), said.append)
+    return well, said
+
+
+async def test_an_operator_pushes_a_configuration_sees_what_differs_and_what_became_of_it(
+    tmp_path, mosquitto, slave
+):
+    path = write_config(tmp_path, mosquitto.port, BUS.format(port=slave, device="old"))
+    text = path.read_text()
+    cloud = Cloud(mosquitto.port)
+    async with running(cloud.run()), agents([path]):
+        await wait_until(lambda: cloud.readings, 20)
+        good = text.replace('id = "old"', 'id = "new"')
+        well, said = await push(tmp_path, mosquitto.port, path, good, version="v2", wait_s=20.0)
+        assert (well, said) == (
+            True,
+            [
+                "test/edge-01: online; runs the file on its own disk",
+                "  nothing was pushed to it before",
+                "test/edge-01: pushed v2",
+                "test/edge-01: v2 is in force",
+            ],
+        )
+        await wait_until(lambda: cloud.readings[-1]["device"] == "new", 20)
+        silent = good.replace(f"port = {slave} }}", f"port = {closed_port()} }}")
+        well, said = await push(tmp_path, mosquitto.port, path, silent, version="v3", wait_s=20.0)
+        assert not well
+        assert "test/edge-01: online; runs v2" in said
+        assert f'  -link = {{ host = "127.0.0.1", port = {slave} }}' in said
+        assert said[-1].startswith("test/edge-01: v3 was refused: new on b1 answers today and would not")
+        cut_off = good.replace(f"port = {mosquitto.port}", f"port = {closed_port()}")
+        well, said = await push(
+            tmp_path, mosquitto.port, path, cut_off, version="v4", wait_s=30.0, confirm_s=2.0
+        )
+        assert not well
+        assert "test/edge-01: v4 was rolled back: the uplink did not come back within 2 s" in said[-1]
+        _, said = await push(tmp_path, mosquitto.port, path, good, only_show=True)
+        assert "  v4: was rolled back the uplink did not come back within 2 s" in said[1]
+
+
+async def test_a_configuration_that_is_wrong_is_pushed_to_nobody(tmp_path, mosquitto, slave):
+    path = write_config(tmp_path, mosquitto.port, BUS.format(port=slave, device="old"))
+    office = Office(mosquitto.port)
+    async with running(office.run()):
+        wrong = path.read_text().replace("sonbest_sm7901b", "sonbest_sm7901c")
+        with pytest.raises(ConfigError, match="did you mean 'sonbest_sm7901b'"):
+            await push(tmp_path, mosquitto.port, path, wrong)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            await push_files(tmp_path / "broker.toml", [tmp_path / "nothing.toml"], Push(), print)
+        elsewhere = path.read_text().replace(
+            "[broker]", '[broker]\nusername = "e"\npassword = "file:/at/the/site"'
+        )
+        well, said = await push(tmp_path, mosquitto.port, path, elsewhere, wait_s=0.5)
+        assert not well
+        assert said[0] == "test/edge-01: the broker knows nothing of it"
+        assert said[-1] == "test/edge-01: waited in vain, no word yet"
+
+
+async def test_a_configuration_that_means_another_device_than_the_one_on_the_port_is_refused(
+    tmp_path, mosquitto
+):
+    one = Slave("wp-01", 6, "keller_series_30", {"pressure": 0.4})
+    bus = """
+[[buses]]
+id = "pipe"
+driver = "modbus_rtu"
+period_s = 0.3
+link = {{ port = "{port}", baud = 115200 }}
+[[buses.devices]]
+id = "{device}"
+profile = "keller_series_30"
+unit = 6
+identity = "{identity}"
+"""
+    office = Office(mosquitto.port)
+    async with serial_bus(tmp_path, [one]) as link, running(office.run()):
+        path = write_config(
+            tmp_path, mosquitto.port, bus.format(port=link.port, device="wp-01", identity="104729")
+        )
+        async with agents([path]):
+            await wait_until(lambda: office.status, 20)
+            swapped = path.read_text().replace("wp-01", "wp-02").replace("104729", "7")
+            well, said = await push(tmp_path, mosquitto.port, path, swapped, version="v2", wait_s=20.0)
+    assert not well
+    assert said[-1] == (
+        "test/edge-01: v2 was refused: wp-02 on pipe: wrong device: its serial number is '104729',"
+        " the configuration says '7'; nothing it says is taken"
+    )

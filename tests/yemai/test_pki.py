@@ -150,3 +150,13 @@ def test_the_words_from_first_to_last(tmp_path, monkeypatch):
     assert "restart mosquitto" in run(app, ["revoke", "agent-a", *pki]).output
     assert "revoked" in run(app, ["list", *pki]).output
     assert isinstance(run(app, ["agent", "a#", *pki]).exception, Refused)
+
+
+def test_an_operator_may_push_configurations_and_a_gateway_speaks_for_agents_and_neither_may_command():
+    told = acl("yeji", operators=["office"], gateways=["air-1"])
+    office = told.split("user office\n")[1].split("\n\n")[0].splitlines()
+    assert office == ["topic readwrite yemai/v1/yeji/+/config", "topic read yemai/v1/yeji/+/status"]
+    air = told.split("user air-1\n")[1].split("\n\n")[0].splitlines()
+    assert sorted(line for line in air if "write" in line) == [
+        f"topic write yemai/v1/yeji/+/{end}" for end in ("cmd/result", "status", "up")
+    ]

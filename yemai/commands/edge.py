@@ -132,6 +132,27 @@ def write(
     typer.echo(asyncio.run(_edge_hand.write(config, device, metric, value, force=force)))
 
 
+@app.command(
+    help=say("把配置推送给它所指的代理，并查看结果。", "Push configurations to the agents they name, and see what becomes of them.")
+)  # fmt: skip
+def push(
+    files: Annotated[list[Path], typer.Argument(help=say("完整的 edge.toml，每个代理一个", "whole edge.toml files, one an agent"))],
+    config: Annotated[Path, typer.Option("--config", help=say("含 [broker] 的任一配置文件", "any configuration with a [broker]"))],
+    version: Annotated[str, typer.Option("--as", help=say("版本名；默认由内容得出", "the version's name; made from the text by default"))] = "",
+    confirm: Annotated[float, typer.Option(help=say("试运行的秒数：上行不恢复就回滚", "seconds of the trial: no uplink by then, and it is rolled back"))] = 300.0,
+    force: Annotated[bool, typer.Option("--force", help=say("即使现有设备不应答也采用", "though devices that answer today do not"))] = False,
+    wait: Annotated[float, typer.Option(help=say("最多等这么多秒看结果", "wait so many seconds for what becomes of it"))] = 0.0,
+    diff: Annotated[bool, typer.Option("--diff", help=say("只显示差别，不推送", "only show what differs"))] = False,
+) -> None:  # fmt: skip
+    """Push configurations; end with 1 when one was turned down, or nothing was heard of it."""
+    from yemai.commands._edge_push import Push  # noqa: PLC0415
+    from yemai.commands._edge_push import push as push_all  # noqa: PLC0415
+
+    wanted = Push(version, confirm, force, wait, diff)
+    if not asyncio.run(push_all(config, files, wanted, typer.echo)):
+        raise typer.Exit(1)
+
+
 @app.command(help=say("查看运行中的代理。", "Show a running agent: buses, devices, outbox, signal."))
 def status(
     config: ConfigFile,

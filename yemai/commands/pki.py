@@ -113,11 +113,17 @@ def acl(
     area: str,
     ingest: Annotated[list[str] | None, typer.Option(help=say("接入的证书名", "ingest's name"))] = None,
     center: Annotated[list[str] | None, typer.Option(help=say("中心的证书名", "the centre's name"))] = None,
-) -> None:
+    operator: Annotated[list[str] | None, typer.Option(help=say("推送配置者的证书名", "who pushes configurations"))] = None,
+    gateway: Annotated[list[str] | None, typer.Option(help=say("数据报网关的证书名", "a datagram gateway's name"))] = None,
+) -> None:  # fmt: skip
     """Print mosquitto's acl_file."""
     from yemai.pki.acl import acl as text  # noqa: PLC0415 - beside the command of the same name
 
-    typer.echo(text(area, ingests=ingest or ("ingest-1",), centers=center or ("center",)), nl=False)
+    told = text(
+        area, ingests=ingest or ("ingest-1",), centers=center or ("center",),
+        operators=operator or (), gateways=gateway or (),
+    )  # fmt: skip
+    typer.echo(told, nl=False)
 
 
 def _authority(pki: Path) -> Authority:

@@ -13,9 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def acl(area: str, *, ingests: Sequence[str] = ("ingest-1",), centers: Sequence[str] = ("center",)) -> str:
-    """Return the file; names that could not be a topic's level are :class:`~telemetry.errors.Refused`."""
-    for name in (area, *ingests, *centers):
+def acl(
+    area: str, *, ingests: Sequence[str] = ("ingest-1",), centers: Sequence[str] = ("center",),
+    operators: Sequence[str] = (), gateways: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """Return the file; names that could not be a topic's level are :class:`~telemetry.errors.Refused`.
+
+    ``operators`` push configurations, ``gateways`` speak for agents that send datagrams.
+    """
+    for name in (area, *ingests, *centers, *operators, *gateways):
         topics.level(name)
     root = f"{topics.ROOT}/{area}"
     told = [
@@ -42,5 +48,14 @@ def acl(area: str, *, ingests: Sequence[str] = ("ingest-1",), centers: Sequence[
             f"topic write {root}/+/cmd",
             f"topic read {root}/+/cmd/result",
         ]
+    for name in operators:
+        told += ["", f"user {name}", f"topic readwrite {root}/+/config", f"topic read {root}/+/status"]
+    for name in gateways:
+        told += [
+            "",
+            f"user {name}",
+            *(f"topic write {root}/+/{end}" for end in ("up", "status", "cmd/result")),
+        ]
+        told += [f"topic read {root}/+/{end}" for end in ("ack", "cmd", "config")]
     told += ["", "user doctor", "topic read $SYS/#"]
     return "\n".join(told) + "\n"
