@@ -15,6 +15,7 @@ from command_center.answers import as_error, as_json, map_errors
 from command_center.guard import Guard
 from command_center.hub import Stream
 from command_center.routes import alarms, audit, holds, incidents, plans, receipts
+from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
     from command_center.center import Center
@@ -74,6 +75,8 @@ def _add_page(api: FastAPI, center: Center) -> None:
     @api.get("/api/health/ready", summary="The desk answers; what feeds it is told beside")
     async def ready() -> dict[str, Any]:
         await desk.alarms(only_open=True, limit=1)
+        if center.store.problem:
+            raise Unavailable(f"desk: {center.store.problem}")
         feed = center.feed
         return {"status": "ready", "broker": feed.connected, "feed_ms": feed.heard_ms, "data_ms": data.ok_ms}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from command_center.incidents import Incidents
 from command_center.linkage import Linkage
 from command_center.notices import Telling
 from command_center.runs import Planner
+from command_center.steady import SteadyClock, watch
 from command_center.store import Store
 from command_center.teller import Teller
 from command_center.wellbeing import Wellbeing
@@ -44,7 +45,7 @@ log = structlog.get_logger()
 
 async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None = None) -> None:
     """Run the centre until ``stop`` is set."""
-    clock = clock or SystemClock()
+    clock = SteadyClock(clock or SystemClock())
     hub = Hub()
 
     def on_latest(rows: list[dict[str, Any]]) -> None:
@@ -99,6 +100,12 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         )  # fmt: skip
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
+
+            def moved(by_ms: int) -> None:
+                desk.shift(by_ms)
+                if teller:
+                    teller.shift(by_ms)
+
             work = [
                 feed.run(),
                 data.run(),
@@ -106,6 +113,8 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 _tick(center),
                 _checkpoints(center),
                 Wellbeing(center).run(),
+                _prove(center),
+                watch(clock, store, moved),
             ]
             if teller:
                 work.append(teller.run())
@@ -134,7 +143,22 @@ def _places(data: Data) -> Callable[[str], Text | None]:
 async def _health(center: Center) -> None:
     while True:
         feed, data = center.feed, center.data
-        center.hub.publish("health", {"feed": feed.heard_ms, "data": data.ok_ms, "broker": feed.connected})
+        told = {
+            "feed": feed.heard_ms,
+            "data": data.ok_ms,
+            "broker": feed.connected,
+            "desk": not center.store.problem,
+        }
+        center.hub.publish("health", told)
+        await center.clock.sleep(_HEALTH_S)
+
+
+async def _prove(center: Center) -> None:
+    """Find out by writing when a database that was away is back."""
+    while True:
+        if center.store.problem:
+            with suppress(Unavailable):
+                await center.store.prove()
         await center.clock.sleep(_HEALTH_S)
 
 

@@ -173,6 +173,10 @@ class Desk:
         """Return when the feed last spoke of an alarm."""
         return self._asserted.get(alarm.id, alarm.received_ms)
 
+    def shift(self, by_ms: int) -> None:
+        """The clock was set: what the feed asserted so long ago still lies so long back."""
+        self._asserted = {key: at + by_ms for key, at in self._asserted.items()}
+
     async def _take(self, db: AsyncConnection, transitions: Sequence[Transition], now: int) -> list[Alarm]:
         told = {transition.id: transition for transition in transitions}
         known = {row.id for row in await db.execute(sa.select(_events.c.id).where(_events.c.id.in_(told)))}
@@ -293,9 +297,8 @@ def _settle(after: dict[str, Alarm], standing: Iterable[str], begun: set[str]) -
             close = after[later].began_ms - after[earlier].began_ms <= CHATTER_MS
             if later in begun and close:
                 after[later] = msgspec.structs.replace(after[later], repeats=after[earlier].repeats + 1)
-        active = [key for key in keys if after[key].active]
-        for older in active[:-1]:
-            after[older] = supersede(after[older], after[active[-1]].began_ms)
+            if after[earlier].active:
+                after[earlier] = supersede(after[earlier], after[later].began_ms)
 
 
 async def _of_devices(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_S = 5.0
 _MOST_BYTES = 256 * 1024
 _BATCH = 200
+_MOST_WAITING = 20_000
 log = structlog.get_logger()
 
 
@@ -37,6 +38,7 @@ class Feed:
     ) -> None:
         self._config, self._desk, self._on_change, self._clock = config, desk, on_change, clock
         self._problem = ""
+        self._waits = ""
         self.heard_ms: int | None = None
         """When the feed last said anything, UTC ms."""
 
@@ -74,7 +76,7 @@ class Feed:
         async with client:
             await client.subscribe(topics.alarm(self._config.area, "+"), topics.QOS)
             self._note("")
-            arrived: asyncio.Queue[bytes] = asyncio.Queue()
+            arrived: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._hear(client, arrived))
@@ -84,6 +86,8 @@ class Feed:
 
     async def _hear(self, client: aiomqtt.Client, arrived: asyncio.Queue[bytes]) -> None:
         async for message in client.messages:
+            if arrived.full():
+                raise Unavailable("more comes than can be kept; it comes again")
             arrived.put_nowait(bytes(message.payload))
         raise Unavailable("the broker closed the connection")
 
@@ -103,6 +107,9 @@ class Feed:
             if not messages:
                 continue
             changed = await self._desk.take(messages)
+            if self._waits:
+                log.info("feed_goes_on")
+                self._waits = ""
             for boot, ranges in _ranges(messages).items():
                 ack = json.encode(Ack(boot, ranges))
                 await client.publish(
@@ -114,9 +121,14 @@ class Feed:
     def _note(self, problem: str) -> None:
         """Log the state of the link once, and again when it changes."""
         where = f"{self._config.broker.host}:{self._config.broker.port}"
+        if problem.startswith("desk:"):
+            if not self._waits:
+                log.warning("feed_waits", problem=problem, alarms="wait in ingest's outbox")
+            self._waits = problem
+            return
         if problem and not self._problem:
             log.warning("feed_lost", broker=where, problem=problem, alarms="wait in ingest's outbox")
-        elif not problem:
+        elif not problem and not self._waits:
             log.info("feed_found", broker=where)
         self._ready, self._problem = True, problem
 

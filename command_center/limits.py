@@ -32,6 +32,15 @@ class Limiter:
         """The vendor hears nothing from these credentials until then."""
         self._blocked_until = max(self._blocked_until, until_ms)
 
+    def shift(self, by_ms: int) -> None:
+        """The clock was set: what lies so far back still does."""
+        for times in (self._all, *self._each.values()):
+            moved = [at + by_ms for at in times]
+            times.clear()
+            times.extend(moved)
+        if self._blocked_until:
+            self._blocked_until += by_ms
+
     def is_blocked(self, now_ms: int) -> bool:
         """Return whether the vendor hears nothing now."""
         return now_ms < self._blocked_until

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from command_center.schema import prepare
+from command_center.tables import quarantine
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 _WRITER = 0x59656D6169  # one writer for all processes on one PostgreSQL: the audit chain has one end
 _POOL_WAIT_S = 5
+_TURN_S, _TURN_AWAY_S = 60.0, 3.0
+"""A change that cannot begin for so long, behind others that wait for the database, is told so."""
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 
 
 class Store:
@@ -32,7 +36,11 @@ class Store:
     def __init__(self, url: str) -> None:
         self._writing = asyncio.Lock()
         self._is_sqlite = url.startswith("sqlite")
-        more: dict[str, Any] = {} if self._is_sqlite else {"pool_timeout": _POOL_WAIT_S}
+        more: dict[str, Any] = (
+            {} if self._is_sqlite else {"pool_timeout": _POOL_WAIT_S, "connect_args": _PATIENCE}
+        )
+        self.problem = ""
+        """What keeps it from taking changes; empty while it takes them."""
         self._engine = create_async_engine(url, pool_pre_ping=not self._is_sqlite, **more)
         if self._is_sqlite:
             sa.event.listen(self._engine.sync_engine, "connect", _make_durable)
@@ -59,16 +67,36 @@ class Store:
     @asynccontextmanager
     async def change(self) -> AsyncIterator[AsyncConnection]:
         """Commit what the block does, or nothing; raise :class:`Unavailable` when the database is away."""
-        async with self._writing, self._mapped(), self._engine.begin() as db:
-            if not self._is_sqlite:
-                await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
-            yield db
+        async with self._turn(), self._mapped():
+            async with self._engine.begin() as db:
+                if not self._is_sqlite:
+                    await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
+                yield db
+            self.problem = ""
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Read; raise :class:`Unavailable` when the database is away."""
         async with self._mapped(), self._engine.connect() as db:
             yield db
+
+    async def prove(self) -> None:
+        """Write a row and take it back; raise :class:`Unavailable` when that cannot be."""
+        async with self.change() as db:
+            await db.execute(quarantine.insert().values(at_ms=0, reason="proof", payload=b""))
+            await db.execute(quarantine.delete().where(quarantine.c.reason == "proof"))
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_TURN_AWAY_S if self.problem else _TURN_S):
+                await self._writing.acquire()
+        except TimeoutError:
+            raise Unavailable(f"desk: {self.problem or 'it is busy'}") from None
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @asynccontextmanager
     async def _mapped(self) -> AsyncIterator[None]:
@@ -78,6 +106,7 @@ class Store:
             raise  # ours
         except (DBAPIError, PoolTimeout, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+            self.problem = reason
             raise Unavailable(f"desk: {reason}") from None
 
 
@@ -85,5 +114,5 @@ def _make_durable(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.execute("PRAGMA busy_timeout=2000")
     cursor.close()

@@ -54,6 +54,13 @@ class Teller:
         }
         self._limiters = {name: Limiter(kind.LIMITS) for name, kind in told.kinds.items()}
         self._problem = ""
+        self._unsure: set[str] = set()
+        """Channels that may have notices in ``sending`` that nobody sends."""
+
+    def shift(self, by_ms: int) -> None:
+        """The clock was set by so much."""
+        for limiter in self._limiters.values():
+            limiter.shift(by_ms)
 
     async def run(self) -> None:
         """Send for ever."""
@@ -75,6 +82,13 @@ class Teller:
                 if row.channel in self._limiters:
                     self._limiters[row.channel].remember([(row.person, row.sent_ms)])
 
+    async def _take_up(self, name: str) -> None:
+        """The database went away while it noted what is sent: what it did note was not sent yet."""
+        mine = (_notices.c.channel == name) & (_notices.c.state == "sending")
+        async with self._store.change() as db:
+            await db.execute(_notices.update().where(mine).values(state="pending"))
+        self._unsure.discard(name)
+
     async def step(self) -> None:
         """Turn due steps into notices."""
         now = self._clock.now_ms()
@@ -87,6 +101,8 @@ class Teller:
 
     async def serve(self, name: str) -> bool:
         """Send what one channel may send now; return whether anything was."""
+        if name in self._unsure:
+            await self._take_up(name)
         now, limiter = self._clock.now_ms(), self._limiters[name]
         due = (_notices.c.channel == name) & (_notices.c.state == "pending") & (_notices.c.due_ms <= now)
         order = (_notices.c.urgent.desc(), _notices.c.rank.desc(), _notices.c.due_ms)
@@ -99,7 +115,8 @@ class Teller:
         for row in rows:
             if row.created_ms < now - EXPIRES_MS:
                 continue  # swept below
-            if not row.urgent and recent.get(row.person, (0, 0))[0] >= self._told.setup.single_most:
+            alone = row.urgent or row.id.startswith("digest/")
+            if not alone and recent.get(row.person, (0, 0))[0] >= self._told.setup.single_most:
                 crowded.setdefault(row.person, row)
             elif len(singles) < _AT_ONCE and limiter.take(row.person, now, urgent=row.urgent):
                 singles.append(row)
@@ -124,10 +141,12 @@ class Teller:
         await self._sending(bundles, now)
         ready = [*singles, *bundles]
         await asyncio.gather(*(self._send(name, row) for row in ready))
+        self._unsure.discard(name)
         return bool(ready or blocked)
 
     async def _sending(self, rows: Sequence[Any], now: int) -> None:
         if rows:
+            self._unsure.add(rows[0].channel)
             async with self._store.change() as db:
                 sending = {"state": "sending", "sent_ms": now, "attempts": _notices.c.attempts + 1}
                 await db.execute(
@@ -153,11 +172,17 @@ class Teller:
         c = _notices.c
         mine = (c.channel == name) & c.person.in_(people)
         lately = sa.select(c.person, sa.func.count()).where(
-            mine & (c.sent_ms > now - SINGLES_MS) & ~c.urgent & ~c.id.like("digest/%")
+            mine
+            & (c.sent_ms > now - SINGLES_MS)
+            & (c.sent_ms <= now)  # later ones are from before the clock was set back
+            & ~c.urgent
+            & ~c.id.like("digest/%")
         )
         counts = {row[0]: row[1] for row in await db.execute(lately.group_by(c.person))}
         last = (
-            sa.select(c.person, sa.func.max(c.sent_ms)).where(mine & c.id.like("digest/%")).group_by(c.person)
+            sa.select(c.person, sa.func.max(c.sent_ms))
+            .where(mine & (c.sent_ms <= now) & c.id.like("digest/%"))
+            .group_by(c.person)
         )
         digests = {row[0]: row[1] or 0 for row in await db.execute(last)}
         return {person: (counts.get(person, 0), digests.get(person, 0)) for person in people}
@@ -172,6 +197,7 @@ class Teller:
                 & (c.person == row.person)
                 & (c.state == "pending")
                 & ~c.urgent
+                & ~c.id.like("digest/%")
                 & (c.due_ms <= now)
             )
             found = await db.execute(
@@ -214,7 +240,14 @@ class Teller:
             receipt = Receipt("failed_temp", "unavailable", str(error))
         except Refused as error:
             receipt = Receipt("failed_perm", "refused", str(error))
-        await self._record(row, receipt, self._clock.now_ms())
+        while True:
+            try:
+                await self._record(row, receipt, self._clock.now_ms())
+            except Unavailable as error:  # what a vendor has taken is not sent again for that
+                self._note(str(error))
+                await self._clock.sleep(POLL_S)
+            else:
+                return
 
     async def _record(self, row: Any, receipt: Receipt, now: int) -> None:
         """Write what became of a notice; where it failed, go on by the next channel, or later."""
@@ -286,14 +319,17 @@ class Teller:
             try:
                 busy = bool(await work())
             except Unavailable as error:
-                if not self._problem:
-                    log.warning("teller_waits", problem=str(error))
-                self._problem = str(error)
+                self._note(str(error))
             else:
                 self._problem = ""
                 if once:
                     return
             await self._clock.sleep(0 if busy else POLL_S)
+
+    def _note(self, problem: str) -> None:
+        if not self._problem:
+            log.warning("teller_waits", problem=problem)
+        self._problem = problem
 
 
 def _next_step(notice: str) -> str | None:

@@ -54,7 +54,10 @@ class Vendors:
         self.over_limit: dict[str, int] = defaultdict(int)
         self.token_fetches: dict[str, int] = defaultdict(int)
         self.faults: dict[tuple[str, str], str] = {}
+        self.repeated = 0
+        """Messages that a vendor took and did not show, for it had shown them before."""
         self.token = "token-1"  # noqa: S105 - of a vendor that does not exist
+        self._shown: dict[tuple[str, str], float] = {}
         self._times: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._ids = 0
 
@@ -144,10 +147,21 @@ class Vendors:
             return web.json_response({"errcode": 0, "errmsg": "ok", fault: user, "msgid": "m"})
         if early := await self._early("wecom_app", user):
             return early
-        self._take("wecom_app", user, body["text"]["content"])
+        content = body["text"]["content"]
+        if body.get("enable_duplicate_check") and self._is_repeated(
+            user, content, body.get("duplicate_check_interval", 1800)
+        ):
+            self.repeated += 1
+        else:
+            self._take("wecom_app", user, content)
         return web.json_response(
             {"errcode": 0, "errmsg": "ok", "invaliduser": "", "msgid": f"m{self._next()}"}
         )
+
+    def _is_repeated(self, user: str, content: str, seconds: float) -> bool:
+        now, before = self._now(), self._shown.get((user, content))
+        self._shown[user, content] = now
+        return before is not None and now - before < seconds
 
     async def _dingtalk_robot(self, request: web.Request) -> web.Response:
         stamp, given = request.query.get("timestamp", ""), request.query.get("sign", "")

@@ -22,7 +22,7 @@
  * GET /api/data/history?device&metric&from_ms&to_ms&step_ms&aggregate=mean|last
  *                                        {points: [[t, v|null, quality?]]}
  * GET /api/stream   events `alarm` (Alarm JSON, also when it closes), `latest` ([{device, time, values, quality}]),
- *                   `health` every 2 s: {feed: int|null, data: int|null, broker: bool}
+ *                   `health` every 2 s: {feed: int|null, data: int|null, broker: bool, desk: bool}
  */
 
 const REQUEST_MS = 8000;

@@ -29,6 +29,7 @@ function Health() {
     <${Sign} name=${t('health.link')} ok=${live} words=${t(live ? 'health.live' : 'health.lost')} />
     ${health && live && html`
       <${Sign} name=${t('health.broker')} ok=${health.broker} words=${t(health.broker ? 'health.ok' : 'health.down')} />
+      ${health.desk === false && html`<${Sign} name=${t('health.desk')} ok=${false} words=${t('health.down')} />`}
       <${Sign} name=${t('health.data')} ok=${health.data && now() - health.data < DATA_LATE_MS} words=${age(health.data)} />
       <${Sign} name=${t('health.feed')} ok=${health.broker && !(feedDue && feedLate)} words=${health.feed ? age(health.feed) : t('health.quiet')} />`}
     ${agents.length > 0 && html`<${Sign} name=${t('health.agents')} ok=${live && online === agents.length} words=${`${online}/${agents.length}`} />`}
@@ -63,10 +64,13 @@ export function Header() {
   </header>`;
 }
 
-/** Full-width words while the screen is not live. */
+/** Full-width words while the screen is not live, or is and nothing can be kept. */
 export function LostBanner() {
   const { status, since } = state.link;
-  if (status === 'live') return null;
+  if (status === 'live') {
+    if (state.health?.desk !== false) return null;
+    return html`<div class="banner lost"><b role="alert">✕ ${t('away')}</b> <span>${t('away.so')}</span></div>`;
+  }
   if (status === 'connecting') return html`<div class="banner soft" role="status">${t('connecting')}</div>`;
   return html`<div class="banner lost"><b role="alert">✕ ${t('lost')}</b> <span>${t('lost.since', clockOf(since + state.skew, state.lang), spanOf(Date.now() - since, state.lang))}</span></div>`;
 }

@@ -5,7 +5,7 @@
  * falls between the two.  `health` comes every 2 s; 4 s without any event means that the stream is lost.
  */
 import { fetchOverview, openStream } from './api.js';
-import { changed, mark, now, state, takeAlarm, takeLatest, takeOverview } from './store.js';
+import { changed, mark, now, set, state, takeAlarm, takeLatest, takeOverview } from './store.js';
 
 const SILENCE_MS = 4_000;
 const RETRY_MS = [500, 1_000, 2_000, 4_000, 8_000];

@@ -68,8 +68,8 @@ class Told:
 
 
 @asynccontextmanager
-async def telling(tmp_path, monkeypatch, url, clock, setup=SETUP):
-    """Open a desk that tells."""
+async def telling(tmp_path, monkeypatch, url, clock, setup=SETUP, *, steady=None):
+    """Open a desk that tells; by a ``steady`` clock where one is given."""
     monkeypatch.setenv("FAKE_KEY", KEY)
     monkeypatch.setenv("FAKE_SECRET", SECRET)
     async with AsyncExitStack() as stack:
@@ -81,8 +81,8 @@ async def telling(tmp_path, monkeypatch, url, clock, setup=SETUP):
         path.write_text(setup.format(url=str(server.make_url("")).rstrip("/")), "utf-8")
         told = policies.load(path)
         plan = Telling(told, lambda _: None)
-        desk = await stack.enter_async_context(opened(url, clock, followers=[plan]))
+        desk = await stack.enter_async_context(opened(url, steady or clock, followers=[plan]))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        teller = Teller(desk.store, told, plan, http, clock, lambda _: None)
+        teller = Teller(desk.store, told, plan, http, steady or clock, lambda _: None)
         await teller.recover()
         yield Told(desk, teller, vendors, clock, told)

@@ -1,15 +1,13 @@
-"""The centre as a process that tells people: killed at random it loses nobody, and what a vendor reports later counts."""
+"""The centre as a process that tells people: what a vendor reports later counts, and plans want their people."""
 
 import asyncio
 import contextlib
-import os
-import random
 
 import pytest
 from aiohttp.test_utils import TestServer
 from centers import Feed, command, stop, write_config
 from tellers import SETUP
-from test_lifecycle import T0, transition
+from test_lifecycle import transition
 from waiting import wait_until
 
 from simulators.vendors import KEY, SECRET, Vendors
@@ -28,7 +26,7 @@ FAST = SETUP.replace("after_s: 120", "after_s: 1").replace("after_s: 60", "after
 
 
 class Town:
-    """A broker's end, vendors, and a centre that can be killed."""
+    """A broker's end, vendors, and a centre."""
 
     def __init__(self, folder, feed, vendors, config, url, http):
         self.folder, self.feed, self.vendors, self.config = folder, feed, vendors, config
@@ -37,10 +35,6 @@ class Town:
     async def start(self):
         with (self.folder / "center.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*command(self.config), stderr=log)
-
-    async def kill(self):
-        self.process.kill()
-        await self.process.wait()
 
     async def fed(self):
         with contextlib.suppress(Exception):
@@ -76,49 +70,6 @@ async def town(tmp_path, mosquitto, unused_tcp_port, http, monkeypatch):
             await stop(one.process)
         hearing.cancel()
         await asyncio.gather(hearing, return_exceptions=True)
-
-
-async def kill_in_the_stream(town, alarms, kills):
-    """Tell ``alarms`` red alarms while the centre is killed ``kills`` times; return how often each was told first."""
-    dice = random.Random(3)
-    stream = {
-        n: transition(0, Change.BEGAN, Severity.RED, device=f"d{n}x", began=T0 + n)
-        for n in range(1, alarms + 1)
-    }
-    at = {1 + n * alarms // kills for n in range(kills)}
-    for seq, one in stream.items():
-        await town.feed.tell(seq, one)
-        if seq in at:
-            await asyncio.sleep(dice.random() * 0.5)
-            await town.kill()
-            await town.start()
-            await wait_until(town.fed, 20)
-        for missing in sorted(set(range(1, seq + 1)) - town.feed.acked)[:20]:
-            await town.feed.tell(missing, stream[missing])
-
-    async def all_told():
-        for missing in sorted(set(stream) - town.feed.acked)[:50]:
-            await town.feed.tell(missing, stream[missing])
-        await asyncio.sleep(0.3)
-        texts = [one["text"] for one in town.vendors.told]
-        return all(any(f"d{n}x" in words for words in texts) for n in stream)
-
-    await wait_until(all_told, 120, "everybody to be told")
-
-
-async def test_sigkill_in_the_stream_leaves_nobody_untold(town):
-    await kill_in_the_stream(town, alarms=9, kills=3)
-    assert town.vendors.over_limit == {}
-    log = (town.folder / "center.log").read_text("utf-8")
-    assert "Traceback" not in log
-    assert not any(secret in log for secret in (KEY, SECRET, town.vendors.token))
-
-
-@pytest.mark.soak
-async def test_sigkill_at_a_thousand_points_leaves_nobody_untold(town):
-    if not os.environ.get("SOAK"):
-        pytest.skip("make soak")
-    await kill_in_the_stream(town, alarms=1000, kills=1000)
 
 
 async def test_a_key_pressed_on_the_telephone_acknowledges_and_ends_the_chain(town):
