@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rules.pack import Rule
 
 _START_MS = 1_764_000_000_000
+_NOW, _SEQ = 2_222_222_222_222, 1_111_111_111_111  # in a form, to be filled in
 AREA, BOOT = "bench", "b"
 DISTRICT = (
     "eastron_sdm630", "heidelberg_energy_control", "eastron_sdm630", "phoenix_charx_sec", "cwt_uwd",
@@ -54,6 +55,7 @@ class District:
             for n, name in ((n, profiles[n // agents % len(profiles)]) for n in range(devices))
         ]
         self._seqs = [0] * agents
+        self._forms: dict[tuple[int, tuple[int, ...], bool], tuple[bytes, int]] = {}
 
     def write_registry(self, folder: Path) -> None:
         """Write ``sites.csv`` and ``devices.csv``."""
@@ -71,17 +73,31 @@ class District:
         self, agent: int, devices: list[int], now_ms: int, *, fire: bool = False
     ) -> tuple[str, bytes, int]:
         """Return ``(agent, payload, samples)`` of the agent's next upload; ``fire`` sets its first device alight."""
-        readings = []
-        for place, n in enumerate(devices):
-            device = self.devices[n]
-            values = device.quiet
-            if fire and place == 0:
-                values = {**values, FIRE[0]: FIRE[1]}
-            readings.append(Reading(device.id, now_ms, values))
         self._seqs[agent] += 1
-        name = self.agents[agent]
-        upload = Upload(AgentId(name), BOOT, self._seqs[agent], now_ms, tuple(readings))
-        return name, json.encode(upload), upload.sample_count
+        payload, samples = self.payload(agent, tuple(devices), self._seqs[agent], now_ms, fire)
+        return self.agents[agent], payload, samples
+
+    def payload(
+        self, agent: int, devices: tuple[int, ...], seq: int, now_ms: int, fire: bool = False  # noqa: FBT001, FBT002
+    ) -> tuple[bytes, int]:  # fmt: skip
+        """Return one upload and its samples, written once and then filled in: a fleet must cost little."""
+        form = self._forms.get((agent, devices, fire))
+        if form is None:
+            readings = [Reading(self.devices[n].id, _NOW, self.devices[n].quiet) for n in devices]
+            if fire:
+                burning = {**readings[0].values, FIRE[0]: FIRE[1]}
+                readings[0] = msgspec.structs.replace(readings[0], values=burning)
+            upload = Upload(AgentId(self.agents[agent]), BOOT, _SEQ, _NOW, tuple(readings))
+            form = self._forms[agent, devices, fire] = (json.encode(upload), upload.sample_count)
+        text, samples = form
+        return text.replace(b"%d" % _NOW, b"%d" % now_ms).replace(b"%d" % _SEQ, b"%d" % seq), samples
+
+    def past(self, agent: int, uploads: int, a_message: int, span_ms: tuple[int, int]) -> Past:
+        """Return ``uploads`` that an agent has not been able to send; they have the next seqs."""
+        first = self._seqs[agent] + 1
+        self._seqs[agent] += uploads
+        mine = range(agent, len(self.devices), len(self.agents))
+        return Past(self, agent, (first, uploads), mine, a_message, span_ms)
 
     def last_seq(self, agent: int) -> int:
         """Return the seq of the upload that an agent has made last."""
@@ -97,6 +113,35 @@ class District:
                 have = mine[agent]
                 yield agent, [have[(turn * a_message + n) % len(have)] for n in range(a_message)]
             turn += 1
+
+
+class Past:
+    """What an agent holds of an outage, the oldest first; made as it is sent."""
+
+    def __init__(
+        self, district: District, agent: int, seqs: tuple[int, int], devices: range, a_message: int,
+        span_ms: tuple[int, int],
+    ) -> None:  # fmt: skip
+        self._district, self._agent, (self._first, self._uploads) = district, agent, seqs
+        self._devices, self._a_message, self._span = devices, a_message, span_ms
+        self._sent = 0
+        self.samples = 0
+
+    def __len__(self) -> int:
+        return self._uploads - self._sent
+
+    def popleft(self) -> tuple[int, bytes]:
+        """Return the seq and the payload of the next."""
+        n, (begin, end) = self._sent, self._span
+        at = begin + (end - begin) * n // self._uploads
+        some = tuple(
+            self._devices[(n * self._a_message + place) % len(self._devices)]
+            for place in range(self._a_message)
+        )
+        payload, samples = self._district.payload(self._agent, some, self._first + n, at)
+        self._sent += 1
+        self.samples += samples
+        return self._first + n, payload
 
 
 def _quiet(profile: Profile, most: int) -> dict[MetricName, float | None]:

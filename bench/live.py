@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,9 @@ from telemetry.readings import Ack
 from telemetry.transitions import AlarmMessage, Change
 
 if TYPE_CHECKING:
-    from bench.district import District
+    from collections.abc import Sequence
+
+    from bench.district import District, Past
     from simulators.load import Fleet
 
 _TURN_S = 0.02  # messages are sent in so many small handfuls
@@ -31,9 +32,7 @@ class Live:
     :param backlog: for each agent, uploads that wait; ``window`` of an agent's are on their way at once.
     """
 
-    def __init__(
-        self, district: District, a_second: int, backlog: list[deque[tuple[int, bytes]]], window: int = 0
-    ) -> None:
+    def __init__(self, district: District, a_second: int, backlog: Sequence[Past], window: int = 0) -> None:
         self._district, self._a_second = district, a_second
         self._backlog, self._window = backlog, window
         self._places = {name: n for n, name in enumerate(district.agents)}

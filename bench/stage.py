@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
@@ -135,6 +137,41 @@ class Stage:
             process.wait(30)
 
         self._processes.callback(end)
+
+
+class Memory:
+    """How much memory a process has while this is entered, looked at each second."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process, self._end = process, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.rss: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def most_mb(self) -> float:
+        """The most it ever had."""
+        return round(max(self.rss) / 1e6, 1)
+
+    @property
+    def growth_mb(self) -> float:
+        """The middle of the last quarter less the middle of the second: what has not levelled off."""
+        quarter = max(1, len(self.rss) // 4)
+        last, second = self.rss[-quarter:], self.rss[quarter : 2 * quarter] or self.rss[:1]
+        return round((statistics.median(last) - statistics.median(second)) / 1e6, 1)
+
+    def _look(self) -> None:
+        while True:
+            self.rss.append(self._process.memory_info().rss)
+            if self._end.wait(1.0):
+                return
 
 
 def _free_port() -> int:

@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 
 from rules.frame import Frame
-from rules.state import State
+from rules.state import Journal, State
 from telemetry.errors import Malformed, Unavailable
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class FrameLog:
             "SELECT at_ms, frame FROM frames LEFT JOIN rule_state USING (class)"
             " WHERE id > coalesce(upto, 0) ORDER BY id"
         ):
-            state, _ = engine.evaluate(state, Frame.load(frame), at_ms)
+            state, _ = engine.evaluate(state, Frame.load(frame), at_ms, Journal())
         return state
 
     def judged_by(self, engine: Engine) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from cloud_ingest import framelog
+from cloud_ingest import framelog, held
 from cloud_ingest.framelog import FrameLog, mapped
+from cloud_ingest.held import HeldUploads
 from cloud_ingest.marks import Ranges
 from telemetry.errors import Unavailable
 from telemetry.outbox import Outbox
@@ -65,8 +66,14 @@ def _with_writing(_: sqlite3.Connection) -> None:
     """2 → 3: what a write replaces is known before it is done, in a table of its own."""
 
 
-PART = Part("ledger", "committed", TABLES + framelog.TABLES, (_with_turns, _with_writing))
-"""A table or column that changes here or in the frame log is a step of this; see ``telemetry/schema.py``."""
+def _with_held(_: sqlite3.Connection) -> None:
+    """3 → 4: uploads may wait for their turn, in a table of their own."""
+
+
+PART = Part(
+    "ledger", "committed", TABLES + framelog.TABLES + held.TABLES, (_with_turns, _with_writing, _with_held)
+)
+"""A table or column that changes here, in the frame log or in what is held is a step of this; see ``telemetry/schema.py``."""
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -100,6 +107,7 @@ class Ledger:
                     was=older.version,
                 )
             self.frames = FrameLog(self._db, max_bytes=config.waiting_bytes)
+            self.held = HeldUploads(self._db)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"ledger {config.path}: {error}") from error
         self.outbox = Outbox(self._db, max_bytes=config.alarm_bytes)

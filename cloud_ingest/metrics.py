@@ -30,6 +30,10 @@ class Metrics:
         )
         self.lag = self._gauge("lag_seconds", "Age of the newest reading that was committed last")
         self.queue = self._gauge("queue_messages", "Uploads received and not yet committed")
+        self.held = self._gauge("held_messages", "Uploads that wait for their turn", ["lane"])
+        self.turned_away = self._counter(
+            "turned_away_total", "Uploads left to agents that have more on their way than any window"
+        )
         self.waiting = self._gauge("store_waiting_bytes", "Committed and not yet in the store")
         self.store_write = self._histogram("store_write_seconds", "One write to the store", _SECONDS)
         self.store_samples = self._counter("store_samples_total", "Samples that the store has taken")
@@ -52,8 +56,8 @@ class Metrics:
     def _counter(self, name: str, told: str, labels: list[str] | None = None) -> Counter:
         return Counter(f"yemai_ingest_{name}", told, labels or [], registry=self.registry)
 
-    def _gauge(self, name: str, told: str) -> Gauge:
-        return Gauge(f"yemai_ingest_{name}", told, registry=self.registry)
+    def _gauge(self, name: str, told: str, labels: list[str] | None = None) -> Gauge:
+        return Gauge(f"yemai_ingest_{name}", told, labels or [], registry=self.registry)
 
     def _histogram(self, name: str, told: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"yemai_ingest_{name}", told, buckets=buckets, registry=self.registry)

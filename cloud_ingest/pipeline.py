@@ -2,12 +2,13 @@
 
 ::
 
-    source ─▶ decode ─▶ seen before? ─▶ admit ─▶ rules ─▶ ledger commit ─▶ acknowledge
-                            │                                │   marks · frames · quarantine · accounts
-                            └── acknowledge again            │   alarms to the outbox
-                                                             └─▶ store writer ─▶ store
+    source ─▶ whose turn? ─▶ decode ─▶ seen before? ─▶ admit ─▶ rules ─▶ ledger commit ─▶ acknowledge
+                  │                        │                                │   marks · frames · quarantine · accounts
+                  └── held for later       └── acknowledge again            │   alarms to the outbox
+                                                                            └─▶ store writer ─▶ store
 
-An alarm never waits for the store, and a store that is away for hours costs nothing but the ledger's disk.
+What happens now goes before history and before what an agent sends beyond its share (:mod:`cloud_ingest.turns`): that is
+worked on while the next live uploads gather.  An alarm never waits for the store, and a store that is away for hours costs nothing but the ledger's disk.
 All of it but the store's own write runs on the ledger's thread.
 """
 
@@ -26,7 +27,9 @@ from cloud_ingest.latest import Latest
 from cloud_ingest.ledger import Quarantined
 from cloud_ingest.patience import Patience
 from cloud_ingest.plausibility import Plausibility
+from cloud_ingest.turns import Lane, Pace, Plan, Turns
 from cloud_ingest.wellbeing import devices_of
+from rules.state import Journal
 from telemetry.codecs import json
 from telemetry.commands import ActionUpload
 from telemetry.outbox import Priority
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 
 MOST_MESSAGES = 1000
 LINGER_S = 0.05
+_PASSED_OVER_MOST = 8
+"""So many turns in a row may go to live uploads alone, when those come faster than they are committed."""
 _AGAIN_MOST = 1000
 _SHADOWS_MOST = 1000
 log = structlog.get_logger()
@@ -76,6 +81,9 @@ class Pipeline:
         engine.topology = topology_of(registry, area)
         self._admission, self._plausibility = Admission(registry, classes), Plausibility(classes)
         self.latest = Latest(classes)
+        self._turns, self._pace = Turns(), Pace(least=32, most=MOST_MESSAGES)
+        self._turned_away: set[str] = set()
+        ledger.held.drop(self._turns.recall(ledger.held.read(), ledger.knows))
         self.state = ledger.frames.state(engine)
         self.use(registry)
 
@@ -112,27 +120,51 @@ class Pipeline:
         until_committed = Patience(
             self._clock, "cannot_commit", "commits_again", "tried again for ever; agents keep their readings"
         )
+        passed_over = 0
         while True:
-            batch = await source.take(MOST_MESSAGES, LINGER_S)
-            acks, news = await until_committed(on_thread, self.process, batch)
-            source.done(batch)
-            source.acknowledge(acks)
-            self._metrics.ack_latency.observe((self._clock.now_ms() - batch[0].received_ms) / 1000)
-            self._metrics.queue.set(source.waiting())
-            committed(news)
+            if self._turns.waiting:
+                arrived = source.at_hand(MOST_MESSAGES)
+            else:
+                arrived = await source.take(MOST_MESSAGES, LINGER_S)
+            if arrived:
+                acks, news = await until_committed(on_thread, self.process, arrived)
+                source.done(arrived)
+                source.acknowledge(acks)
+                self._metrics.ack_latency.observe((self._clock.now_ms() - arrived[0].received_ms) / 1000)
+                self._metrics.queue.set(source.waiting())
+                committed(news)
+            passed_over += source.waiting() >= MOST_MESSAGES
+            if self._turns.waiting and (source.waiting() < MOST_MESSAGES or passed_over >= _PASSED_OVER_MOST):
+                passed_over = 0
+                acks, news = await until_committed(on_thread, self.process_held, LINGER_S)
+                source.acknowledge(acks)
+                committed(news)
 
-    def process(self, batch: Sequence[Delivery]) -> tuple[list[tuple[str, Ack]], bool]:
-        """Commit one batch; return what to acknowledge and whether there are new alarms.
+    def process(self, arrived: Sequence[Delivery]) -> tuple[list[tuple[str, Ack]], bool]:
+        """Commit what has arrived, or write it down for later; return what to acknowledge and whether there are new alarms.
 
         Raises :class:`Unavailable`, with nothing committed, when the disk refuses.
         """
-        began, now = time.perf_counter(), self._clock.now_ms()
-        admitted, seen = self._admit(batch, now)
-        news = self._commit(admitted, now)
-        self._metrics.messages.inc(len(batch))
-        self._metrics.batch_messages.observe(len(batch))
-        self._metrics.commit.observe(time.perf_counter() - began)
-        return self._acks(seen), news
+        now = self._clock.now_ms()
+        plan = self._turns.plan(arrived, now, self._ledger.clocks)
+        self._metrics.messages.inc(len(arrived))
+        if plan.turned_away:
+            self._metrics.turned_away.inc(len(plan.turned_away))
+            for agent in {delivery.agent for delivery in plan.turned_away} - self._turned_away:
+                self._turned_away.add(agent)
+                log.warning(
+                    "uploads_turned_away", agent=agent, waiting_bytes=self._turns.bytes_of(agent),
+                    way_out="the agent keeps them and sends them again; see how much it sends, and whether it awaits receipts",
+                )  # fmt: skip
+        return self._take_turn(plan, now)
+
+    def process_held(self, spare_s: float) -> tuple[list[tuple[str, Ack]], bool]:
+        """Commit what has waited for its turn, as much as takes about ``spare_s`` seconds; otherwise like :meth:`process`."""
+        began = time.perf_counter()
+        plan = self._turns.next(self._pace.within(spare_s))
+        told = self._take_turn(plan, self._clock.now_ms())
+        self._pace.took(len(plan.now), time.perf_counter() - began)
+        return told
 
     def process_again(self) -> bool:
         """Admit what somebody wants out of quarantine; return whether there are new alarms."""
@@ -143,7 +175,7 @@ class Pipeline:
         for row, item in items:
             readmit(row, item, self._admission, now, self._ledger.clocks.get(item.agent, 0), admitted)
         log.info("admitted_again", entries=len(items), refused=len(admitted.quarantined))
-        return self._commit(admitted, now, released=[row for row, _ in items])
+        return self._commit(admitted, now, lambda: self._ledger.release(row for row, _ in items))
 
     def tick(self) -> bool:
         """Let time pass for the rules; return whether there is news."""
@@ -188,6 +220,27 @@ class Pipeline:
         devices = {device.id: device.device_class for device in registry.devices.values()}
         return devices_of(registry, self._producer) | devices
 
+    def _take_turn(self, plan: Plan, now: int) -> tuple[list[tuple[str, Ack]], bool]:
+        began, row = time.perf_counter(), 0
+
+        def note() -> None:
+            nonlocal row
+            self._ledger.held.drop(plan.emptied)
+            row = self._ledger.held.keep(plan.hold)
+
+        admitted, seen = self._admit(plan.now, now)
+        for copy in plan.copies:
+            if isinstance(upload := read(copy), Upload):
+                made_ms = made(upload, now, self._ledger.clocks.get(copy.agent, 0))
+                admitted.count(copy.agent, made_ms, "duplicated", upload.sample_count)
+        news = self._commit(admitted, now, note)
+        self._turns.settle(plan, row)
+        self._metrics.batch_messages.observe(len(plan.now))
+        self._metrics.commit.observe(time.perf_counter() - began)
+        for lane in Lane:
+            self._metrics.held.labels(lane).set(self._turns.count(lane))
+        return self._acks(seen), news
+
     def _admit(self, batch: Sequence[Delivery], now: int) -> tuple[Admitted, list[tuple[str, str, int]]]:
         admitted = Admitted()
         seen: list[tuple[str, str, int]] = []
@@ -215,17 +268,21 @@ class Pipeline:
                 self._admission.admit(upload, delivery.origin, now, shift, admitted)
         return admitted, seen
 
-    def _commit(self, admitted: Admitted, now: int, released: Sequence[int] = ()) -> bool:
+    def _commit(self, admitted: Admitted, now: int, also: Callable[[], None]) -> bool:
         frames = [columns.frame() for columns in admitted.columns.values()]
-        committed = False
+        journal, committed = Journal(), False
         try:
             for frame in frames:
                 self._plausibility.judge(frame)
-            state, found = self._judge(frames, now)
-            self._write(admitted, frames, (state, found), now, released)
+            state, found = self._judge(frames, now, journal)
+            with self._ledger.transaction():
+                also()
+                self._write(admitted, frames, (state, found), now)
             committed = True
         finally:
             self._plausibility.settle(committed=committed)
+            if not committed:
+                journal.undo()
         self.state = state
         self._tell(found)
         for frame in frames:
@@ -236,31 +293,30 @@ class Pipeline:
         return bool(found)
 
     def _write(
-        self, admitted: Admitted, frames: Sequence[Frame], judged: tuple[State, list[Transition]], now: int,
-        released: Sequence[int],
-    ) -> None:  # fmt: skip
+        self, admitted: Admitted, frames: Sequence[Frame], judged: tuple[State, list[Transition]], now: int
+    ) -> None:
         state, found = judged
-        with self._ledger.transaction():
-            self._ledger.mark(admitted.identities)
-            self._ledger.quarantine(admitted.quarantined, now)
-            self._ledger.release(released)
-            for agent, gap in admitted.gaps:
-                self._ledger.note_gap(agent, gap, now)
-            for upload in admitted.uploads:
-                if isinstance(upload, ActionUpload):
-                    self._ledger.note_actions(upload)
-            for agent in {upload.agent for upload in admitted.uploads}:
-                self._correct_clock(agent)
-            self._ledger.account(admitted.counts)
-            numbers = [columns.uploads for columns in admitted.columns.values()]
-            self._ledger.frames.append(frames, numbers, admitted.to_store, now)
-            self._hand_on(found, now)
-            self._ledger.frames.judged(state, [frame.device_class for frame in frames])
+        self._ledger.mark(admitted.identities)
+        self._ledger.quarantine(admitted.quarantined, now)
+        for agent, gap in admitted.gaps:
+            self._ledger.note_gap(agent, gap, now)
+        for upload in admitted.uploads:
+            if isinstance(upload, ActionUpload):
+                self._ledger.note_actions(upload)
+        for agent in {upload.agent for upload in admitted.uploads}:
+            self._correct_clock(agent)
+        self._ledger.account(admitted.counts)
+        numbers = [columns.uploads for columns in admitted.columns.values()]
+        self._ledger.frames.append(frames, numbers, admitted.to_store, now)
+        self._hand_on(found, now)
+        self._ledger.frames.judged(state, [frame.device_class for frame in frames])
 
-    def _judge(self, frames: Sequence[Frame], now: int) -> tuple[State, list[Transition]]:
+    def _judge(
+        self, frames: Sequence[Frame], now: int, journal: Journal | None = None
+    ) -> tuple[State, list[Transition]]:
         state, found = self.state, list[Any]()
         for frame in frames:
-            state, transitions = self._engine.evaluate(state, frame, now)
+            state, transitions = self._engine.evaluate(state, frame, now, journal)
             found += transitions
         return state, found
 

@@ -41,8 +41,11 @@ class Source(Protocol):
     async def take(self, most: int, linger_s: float) -> list[Delivery]:
         """Wait for a delivery, then ``linger_s`` seconds for more; return at most ``most``, in their order."""
 
+    def at_hand(self, most: int) -> list[Delivery]:
+        """Return what has come and was not taken, at most ``most``, in their order, without waiting."""
+
     def done(self, deliveries: Sequence[Delivery]) -> None:
-        """Say that these are committed and need not come again."""
+        """Say that these are committed, or written down to be, and need not come again."""
 
     def acknowledge(self, acks: Sequence[tuple[str, Ack]]) -> None:
         """Tell agents what is committed."""

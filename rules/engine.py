@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from device_profiles.vocabulary import DeviceClass
     from rules.frame import Frame
     from rules.pack import RulePack
-    from rules.state import ClassState
+    from rules.state import ClassState, Journal
     from telemetry.transitions import Transition
 
 
@@ -72,8 +72,10 @@ class Engine:
             found |= more
         return found
 
-    def evaluate(self, state: State, frame: Frame, now_ms: int) -> tuple[State, list[Transition]]:
-        """Return the state after ``frame``, and what changed.  ``state`` itself stays as it was.
+    def evaluate(
+        self, state: State, frame: Frame, now_ms: int, journal: Journal | None = None
+    ) -> tuple[State, list[Transition]]:
+        """Return the state after ``frame``, and what changed.  ``state`` itself stays as it was, or does once ``journal`` is undone.
 
         The transitions of one alarm come in order.  A value of NaN is unknown, whatever its quality.
         """
@@ -82,7 +84,7 @@ class Engine:
         asked = self._asked.get(frame.device_class)
         if not (judges or silences or asked) or not len(frame):
             return state, []
-        state, part = state.fork(frame.device_class)
+        state, part = state.fork(frame.device_class, journal)
         batch = Batch(frame, part.places(frame.devices))
         if asked:
             note_newest(part, batch, asked)

@@ -82,7 +82,7 @@ class Desk:
 
 def desks(memory: RuleState, names: Mapping[str, Column], places: NDArray[np.intp], block: int) -> list[Desk]:
     """Return the memory at ``places``, in blocks that fit the processor's cache."""
-    columns = {name: memory.own(name) for name in names}
+    columns = {name: memory.own(name, places) for name in names}
     if len(places) and int(places[-1]) - int(places[0]) == len(places) - 1 and (np.diff(places) == 1).all():
         first, last = int(places[0]), int(places[-1]) + 1
         return [Desk(columns, slice(n, min(n + block, last))) for n in range(first, last, block)]

@@ -2,6 +2,9 @@
 
 A state is never changed.  :meth:`State.fork` gives the one that the next is made in; it shares every array
 with the old one until that array is written.
+
+Copying an array costs what all devices of the class cost, though a frame touches few.  Who gives a :class:`Journal` has
+the arrays written where they are instead, and gives the old state up: until :meth:`Journal.undo` it must not be used.
 """
 
 from __future__ import annotations
@@ -51,6 +54,23 @@ class Alarm(msgspec.Struct, frozen=True):
     latest: Transition
 
 
+class Journal:
+    """What was written over, so that it can be put back."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[NDArray[Any], Any, Any]] = []
+
+    def note(self, column: NDArray[Any], places: Any) -> None:
+        """Keep what is at ``places``, which are about to be written."""
+        self._before.append((column, places, column[places].copy()))
+
+    def undo(self) -> None:
+        """Put everything back: the state from before is what it was."""
+        while self._before:
+            column, places, values = self._before.pop()
+            column[places] = values
+
+
 @dataclass
 class RuleState:
     """What one rule remembers.  The keys of ``standing`` and ``past`` are places in the columns."""
@@ -64,6 +84,7 @@ class RuleState:
     bouts: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """When each device's latest alarms began, three at most."""
     _mine: set[str] = field(default_factory=set)
+    _journal: Journal | None = None
 
     @classmethod
     def new(cls, basis: str, columns: Mapping[str, Column], devices: int) -> RuleState:
@@ -71,9 +92,11 @@ class RuleState:
         made = {name: _filled(c, devices) for name, c in {**COMMON, **columns}.items()}
         return cls(basis, made, _mine={*made, "alarms"})
 
-    def fork(self) -> RuleState:
-        """Return a state that may be written; arrays are copied when they are."""
-        return RuleState(self.basis, dict(self.columns), self.standing, self.past, self.bouts)
+    def fork(self, journal: Journal | None = None) -> RuleState:
+        """Return a state that may be written; arrays are copied when they are, or noted in ``journal``."""
+        return RuleState(
+            self.basis, dict(self.columns), self.standing, self.past, self.bouts, _journal=journal
+        )
 
     def take(self, name: str, places: NDArray[np.intp]) -> NDArray[Any]:
         """Return what is remembered at ``places``."""
@@ -82,14 +105,19 @@ class RuleState:
 
     def put(self, name: str, places: Any, values: Any) -> None:
         """Remember ``values`` at ``places``."""
-        self.own(name)[places] = values
+        self.own(name, places)[places] = values
 
-    def own(self, name: str) -> NDArray[Any]:
-        """Return a column that may be written."""
-        if name not in self._mine:
-            self.columns[name] = self.columns[name].copy()
+    def own(self, name: str, places: Any) -> NDArray[Any]:
+        """Return a column that may be written at ``places`` and nowhere else."""
+        column = self.columns[name]
+        if name in self._mine:
+            return column
+        if self._journal is None or not column.flags.writeable:
+            column = self.columns[name] = column.copy()
             self._mine.add(name)
-        return self.columns[name]
+        else:
+            self._journal.note(column, places)
+        return column
 
     def begin(self, place: int, began: int) -> tuple[int, ...]:
         """Remember that an alarm begins (UTC ms); return when the latest three did, this one the last."""
@@ -138,9 +166,9 @@ class ClassState:
     retired: frozenset[str] = frozenset()
     """Devices that are no longer registered and may still have alarms to end."""
 
-    def fork(self) -> ClassState:
+    def fork(self, journal: Journal | None = None) -> ClassState:
         """Return a copy that may be changed."""
-        rules = {rule: state.fork() for rule, state in self.rules.items()}
+        rules = {rule: state.fork(journal) for rule, state in self.rules.items()}
         return ClassState(self.devices, rules, self.retired)
 
     def places(self, devices: Sequence[str]) -> NDArray[np.intp]:
@@ -187,9 +215,9 @@ class State:
         """Return the state of an engine that has seen nothing."""
         return cls()
 
-    def fork(self, device_class: str) -> tuple[State, ClassState]:
+    def fork(self, device_class: str, journal: Journal | None = None) -> tuple[State, ClassState]:
         """Return a new state and, in it, one class's part that may be changed."""
-        part = self.classes.get(device_class, ClassState()).fork()
+        part = self.classes.get(device_class, ClassState()).fork(journal)
         return State({**self.classes, device_class: part}), part
 
     def dump(self, device_class: str) -> bytes:

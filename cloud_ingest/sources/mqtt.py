@@ -79,6 +79,10 @@ class Source:
                 await self._news.wait()
         if linger_s and len(self._arrived) < most:
             await self._clock.sleep(linger_s)
+        return self.at_hand(most)
+
+    def at_hand(self, most: int) -> list[Delivery]:
+        """See the seam."""
         return [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
 
     def done(self, deliveries: Sequence[Delivery]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.frame import Frame
-from rules.state import State
+from rules.state import Journal, State
 from telemetry.quality import Quality
 from tests.rules import scalar
 from tests.rules.scenes import BOILER, HOT, SILENT, SLOW, STUCK, T0, engine, reading
@@ -112,6 +112,28 @@ def test_the_same_frame_from_the_same_state_tells_the_same(frames):
     second_state, second = judge.evaluate(state, last, T0)
     assert first == second
     assert first_state.dump("boiler") == second_state.dump("boiler")
+
+
+ODD = {"id": "boiler.odd", "metric": "heat", "anomaly": {"severity": "blue", "budget_per_day": 1}}
+
+
+def dumps(state):
+    return {name: state.dump(name) for name in state.classes}
+
+
+@given(cut(series()))
+@settings(deadline=None, max_examples=50)
+def test_what_is_written_over_in_place_is_the_same_and_can_be_put_back(frames):
+    judge, pure, kept = engine(*RULES, ODD, SILENT), State.empty(), State.empty()
+    for number, readings in enumerate(frames):
+        one, before, journal = Frame.of(readings, BOILER), dumps(kept), Journal()
+        middle, _ = judge.evaluate(kept, one, T0 + number, journal)
+        judge.evaluate(middle, one, T0 + number + 1, journal)
+        journal.undo()
+        assert dumps(kept) == before
+        pure, told = judge.evaluate(pure, one, T0 + number)
+        kept, news = judge.evaluate(kept, one, T0 + number, Journal())
+        assert (news, dumps(kept)) == (told, dumps(pure))
 
 
 @given(cut(series()))
