@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from command_center.answers import as_error, as_json, map_errors
 from command_center.guard import Guard
 from command_center.hub import Stream
-from command_center.routes import alarms, audit, holds, incidents, plans, receipts
+from command_center.routes import alarms, audit, cap, holds, incidents, plans, receipts
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def make_api(center: Center) -> FastAPI:
     mimetypes.add_type("text/javascript", ".mjs")
     map_errors(api)
     api.add_middleware(Guard)
-    for routes in (alarms, holds, audit, receipts, plans, incidents):
+    for routes in (alarms, holds, audit, receipts, plans, incidents, cap):
         routes.add(api, center)
     _add_page(api, center)
     return api

@@ -13,6 +13,7 @@ import structlog
 from command_center import audit, places, plans, policies
 from command_center.api import make_api
 from command_center.audit import Signer
+from command_center.cap.issuing import Issuer
 from command_center.center import Center, alarm_json
 from command_center.data import Data
 from command_center.desk import Desk, Follower
@@ -22,10 +23,11 @@ from command_center.incident_view import Reader
 from command_center.incidents import Incidents
 from command_center.linkage import Linkage
 from command_center.notices import Telling
-from command_center.runs import Planner
+from command_center.planner import Planner
 from command_center.steady import SteadyClock, watch
 from command_center.store import Store
 from command_center.teller import Teller
+from command_center.warner import Warner
 from command_center.wellbeing import Wellbeing
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Unavailable
@@ -59,7 +61,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         told = policies.load(config.notify.file) if config.notify.file else None
         telling = Telling(told, lambda device: data.device(device).get("site")) if told else None
         planner = (
-            Planner(plans.load(config.linkage.file), lambda: data.known["devices"])
+            Planner(plans.load(config.linkage.file), lambda: data.known["devices"], lambda: data.sites, told)
             if config.linkage.file
             else None
         )
@@ -68,7 +70,8 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             config.incidents, lambda device: known.place(device, data.device(device)), lambda: data.sites,
             planner.plans if planner else None,
         )  # fmt: skip
-        followers: list[Follower] = [one for one in (telling, planner, incidents) if one is not None]
+        warner = _warner(config, planner, incidents, data) if planner else None
+        followers: list[Follower] = [one for one in (telling, planner, incidents, warner) if one is not None]
         desk = Desk(store, clock, latching=frozenset(config.desk.latching), followers=followers)
         http = await resources.enter_async_context(aiohttp.ClientSession(trust_env=False))
         teller = (
@@ -97,6 +100,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         center = Center(
             config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
             Reader(planner.plans if planner else None, told, _places(data)), known, told, teller, planner,
+            warner,
         )  # fmt: skip
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
@@ -130,6 +134,14 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             for task in running:
                 task.cancel()
     log.info("center_down")
+
+
+def _warner(config: CenterConfig, planner: Planner, incidents: Incidents, data: Data) -> Warner:
+    cap = config.cap
+    issuer = Issuer(cap.sender, cap.name, cap.zone, cap.national, cap.web)
+    warner = Warner(issuer, planner.plans, incidents.place_of, _places(data))
+    incidents.closers.append(warner.closed)
+    return warner
 
 
 def _places(data: Data) -> Callable[[str], Text | None]:

@@ -16,10 +16,11 @@ from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
 from command_center.places import Places
+from command_center.planner import Planner
 from command_center.policies import Told
-from command_center.runs import Planner
 from command_center.store import Store
 from command_center.teller import Teller
+from command_center.warner import Warner
 from telemetry.clock import Clock
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Center(msgspec.Struct, frozen=True):
     told: Told | None = None
     teller: Teller | None = None
     planner: Planner | None = None
+    warner: Warner | None = None
 
     def json_of(self, alarm: Alarm) -> dict[str, Any]:
         """Return an alarm as the page and other readers see it now."""

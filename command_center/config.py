@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from command_center import places, plans, policies
+from command_center.cap import document
 from command_center.correlation import Windows
 from telemetry import topics
 from telemetry.broker import BrokerConfig
@@ -58,6 +60,18 @@ class PlacesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: Path | None = None
 
 
+class CapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who warns, in CAP; ``national`` are the 14 digits that identifiers of GB/T 35965.1 begin with."""
+
+    sender: str = "yemai.invalid"
+    name: Text = Text("指挥中心", "Command centre")
+    national: str = ""
+    web: str = ""
+    url: str = ""
+    """Where the feeds are to be reached, when that is not where they are asked for."""
+    zone: str = "Asia/Shanghai"
+
+
 class PageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the page is served, and where the district's Grafana is, which devices then link to."""
 
@@ -86,6 +100,7 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     linkage: LinkageConfig = LinkageConfig()
     incidents: Windows = Windows()
     places: PlacesConfig = PlacesConfig()
+    cap: CapConfig = CapConfig()
     page: PageConfig = PageConfig()
     title: Text = Text("指挥中心", "Command centre")
     map: MapConfig = MapConfig()
@@ -105,6 +120,7 @@ def load_config(path: Path) -> CenterConfig:
             path, "$.desk.url", f"'{config.desk.url}' names no asynchronous driver",
             hint="like sqlite+aiosqlite:///desk.db or postgresql+psycopg://user@host/desk",
         )  # fmt: skip
+    _check_cap(path, config.cap)
     if config.page.boards and not config.page.boards.startswith(("https://", "http://")):
         raise ConfigError(
             path,
@@ -119,10 +135,9 @@ def load_config(path: Path) -> CenterConfig:
     for key, file in (("key", config.audit.key), ("checkpoints", config.audit.checkpoints)):
         if file is not None and not file.parent.is_dir():
             raise ConfigError(path, f"$.audit.{key}", f"there is no folder '{file.parent}'")
-    if config.notify.file is not None:
-        policies.load(config.notify.file)
+    told = policies.load(config.notify.file) if config.notify.file is not None else None
     if config.linkage.file is not None:
-        plans.load(config.linkage.file)
+        plans.check_told(config.linkage.file, plans.load(config.linkage.file), told)
     if config.places.file is not None:
         places.load(config.places.file)
     for key, value in msgspec.structs.asdict(config.incidents).items():
@@ -132,3 +147,28 @@ def load_config(path: Path) -> CenterConfig:
         if file is not None and not file.is_file():
             raise ConfigError(path, f"$.map.{key}", f"there is no file '{file}'")
     return config
+
+
+def _check_cap(path: Path, cap: CapConfig) -> None:
+    try:
+        document.name(cap.sender, "sender")
+    except Refused as error:
+        raise ConfigError(path, "$.cap.sender", str(error)) from None
+    if cap.national and not (len(cap.national) == 14 and cap.national.isdigit()):
+        raise ConfigError(
+            path,
+            "$.cap.national",
+            f"'{cap.national}' is not 14 digits",
+            hint="region 6, body 3, unit 3, 2 more",
+        )
+    for key, url in (("web", cap.web), ("url", cap.url)):
+        if url and not url.startswith(("https://", "http://")):
+            raise ConfigError(
+                path, f"$.cap.{key}", f"'{url}' is no address", hint="like https://center.example"
+            )
+    try:
+        ZoneInfo(cap.zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ConfigError(
+            path, "$.cap.zone", f"no time zone '{cap.zone}'", hint="like Asia/Shanghai"
+        ) from None

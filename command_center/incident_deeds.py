@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from command_center import audit, correlation
 from command_center.correlation import Why
-from command_center.incidents import Body, Incidents, Joined, close, note, undone
+from command_center.incidents import Body, Incidents, Joined, note, undone
 from command_center.lifecycle import Alarm
 from command_center.tables import actions as _actions
 from command_center.tables import alarms as _alarms
@@ -91,10 +91,9 @@ async def close_by_hand(
     mine = sa.select(_members.c.alarm).where(_members.c.incident == key)
     waits = _actions.c.run.in_(mine) & (_actions.c.state == "waiting")
     await db.execute(_actions.update().where(waits).values(state="expired"))
-    await close(db, key, act.who, now, comment)
+    await parts.close(db, key, act.who, now, comment)
     after = {"comment": comment, "undone": [one.zh for one in left]}
     await audit.write(db, now, act, "incident.close", key, after=after)
-    parts.changed.add(key)
 
 
 async def comment(db: AsyncConnection, key: str, text: str, parts: Incidents, act: Act, now: int) -> None:

@@ -6,12 +6,15 @@ ties to two, it joins the closer one and names the other, and a person may merge
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from command_center import correlation
+from command_center.cap import issuing
 from command_center.correlation import Member, Place, Why, Windows
 from command_center.lifecycle import Alarm
 from command_center.tables import actions as _actions
@@ -23,14 +26,15 @@ from command_center.tables import runs as _runs
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from collections.abc import Iterable, Mapping, Sequence
 
     from command_center.plans import Plans
 
 UNDONE = ("waiting", "requested", "sent", "accepted", "executed")
 """States of an action that somebody or something is still busy with."""
+
+
+Closer = Callable[[AsyncConnection, str, str, int], Awaitable[None]]
 
 
 class Body(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,6 +65,8 @@ class Incidents:
         plans: Plans | None = None,
     ) -> None:
         self.windows, self.place_of, self.sites, self.plans = windows, place_of, sites, plans
+        self.closers: list[Closer] = []
+        """What else is done, in the same transaction, when an incident closes."""
         self.changed: set[str] = set()
         """Incidents that changed since somebody last took the set away; a hint for the page, no record."""
 
@@ -169,8 +175,18 @@ class Incidents:
     async def settle(self, db: AsyncConnection, now_ms: int) -> None:
         """Close what is finished."""
         for key in await self.finished(db):
-            await close(db, key, "", now_ms)
-            self.changed.add(key)
+            await self.close(db, key, "", now_ms)
+
+    async def close(self, db: AsyncConnection, incident: str, by: str, now: int, comment: str = "") -> None:
+        """Close an incident; ``by`` nobody when it closes by itself."""
+        row = (await db.execute(sa.select(_incidents.c.body).where(_incidents.c.id == incident))).one()
+        body = msgspec.structs.replace(msgspec.json.decode(row.body, type=Body), closed_by=by)
+        values = {"state": "closed", "closed_ms": now, "body": msgspec.json.encode(body)}
+        await db.execute(_incidents.update().where(_incidents.c.id == incident).values(**values))
+        for closer in self.closers:
+            await closer(db, incident, by, now)
+        await note(db, incident, "closed", {"name": by, "comment": comment}, now)
+        self.changed.add(incident)
 
 
 def _is_news(alarm: Alarm) -> bool:
@@ -224,16 +240,9 @@ async def undone(db: AsyncConnection, incident: str, plans: Plans | None) -> lis
         done = msgspec.json.decode(row.body).get("done", {})
         tasks = named[row.plan].checklist if row.plan in named else ()
         left += [task.do for n, task in enumerate(tasks) if str(n) not in done]
+    if issuing.is_public(await issuing.of(db, incident)):
+        left.append(Text("公开预警尚未解除", "the public warning is not cancelled"))
     return left
-
-
-async def close(db: AsyncConnection, incident: str, by: str, now: int, comment: str = "") -> None:
-    """Close an incident; ``by`` nobody when it closes by itself."""
-    row = (await db.execute(sa.select(_incidents.c.body).where(_incidents.c.id == incident))).one()
-    body = msgspec.structs.replace(msgspec.json.decode(row.body, type=Body), closed_by=by)
-    values = {"state": "closed", "closed_ms": now, "body": msgspec.json.encode(body)}
-    await db.execute(_incidents.update().where(_incidents.c.id == incident).values(**values))
-    await note(db, incident, "closed", {"name": by, "comment": comment}, now)
 
 
 async def note(db: AsyncConnection, incident: str, kind: str, body: Mapping[str, Any], now: int) -> None:

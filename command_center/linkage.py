@@ -45,7 +45,7 @@ def command_of(row: Any, by: str, key: str | None) -> Command:
     order = msgspec.json.decode(row.body, type=Order)
     command = Command(
         row.id, DeviceId(row.device), row.not_after, MetricName(row.metric), order.value,
-        expect=order.value, tolerance=order.tolerance, by=by,
+        expect=order.value, tolerance=order.tolerance, by=by, text=order.text,
     )  # fmt: skip
     return msgspec.structs.replace(command, mac=mac_of(command, key)) if key else command
 
@@ -116,7 +116,7 @@ class Linkage:
             for row in rows:
                 agent = self._agent_of(row.device)
                 if agent is None:
-                    await self._note(row.id, lambda _: "failed", f"no agent serves '{row.device}'")
+                    await self._note(row.id, lambda _: "failed", problem=f"no agent serves '{row.device}'")
                     continue
                 command = command_of(row, self._config.consumer, key.reveal() if key else None)
                 await client.publish(
@@ -137,7 +137,7 @@ class Linkage:
 
     async def take(self, result: CommandResult) -> None:
         """Take an agent's word on one action."""
-        await self._note(result.id, lambda state: advance(state, result), result.problem, result.read_back)
+        await self._note(result.id, lambda state: advance(state, result), result)
 
     async def _expire(self) -> None:
         now = self._clock.now_ms()
@@ -145,10 +145,10 @@ class Linkage:
         async with self._store.read() as db:
             rows = (await db.execute(sa.select(_actions.c.id).where(late))).all()
         for row in rows:
-            await self._note(row.id, lambda _: "expired", "no last word from the agent in time")
+            await self._note(row.id, lambda _: "expired", problem="no last word from the agent in time")
 
     async def _note(
-        self, key: str, then: Callable[[str], str], problem: str = "", read_back: float | None = None
+        self, key: str, then: Callable[[str], str], told: CommandResult | None = None, problem: str = ""
     ) -> None:
         async with self._store.change() as db:
             row = (await db.execute(sa.select(_actions).where(_actions.c.id == key))).first()
@@ -156,8 +156,9 @@ class Linkage:
                 return
             order = msgspec.json.decode(row.body, type=Order)
             order = msgspec.structs.replace(
-                order, steps=(*order.steps, (state, self._clock.now_ms())), problem=problem,
-                read_back=read_back if read_back is not None else order.read_back,
+                order, steps=(*order.steps, (state, self._clock.now_ms())), problem=told.problem if told else problem,
+                read_back=told.read_back if told and told.read_back is not None else order.read_back,
+                text_back=told.text_back if told and told.text_back is not None else order.text_back,
             )  # fmt: skip
             values = {"state": state, "body": msgspec.json.encode(order)}
             await db.execute(_actions.update().where(_actions.c.id == key).values(**values))

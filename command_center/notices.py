@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from command_center.policies import Policy, Quiet, Told
+    from command_center.policies import Policy, Quiet, Step, Told
 
 SENT = ("accepted", "delivered", "read", "acknowledged")
 
@@ -153,17 +153,10 @@ class Telling:
         ]  # fmt: skip
 
     def _notices(self, key: str, policy: Policy, due: Due, alarm: Alarm, now: int) -> list[dict[str, Any]]:
-        setup, step = self._told.setup, policy.steps[due.step]
-        people: list[str] = []
-        for name in step.tell:
-            people += on_duty(setup.rosters[name], now, self._told.zone) if name in setup.rosters else (name,)
         made = []
-        for who in dict.fromkeys(people):
-            reach = setup.people[who].reach
-            by = [channel for channel in step.by if channel in reach]
-            if by:
-                body = Body("repeat" if due.repeat else "alarm", reach[by[0]], tuple(by[1:]))
-                made.append(notice_row(f"{key}/{who}/0", alarm, who, by[0], body, now))
+        for who, address, by in addressed(self._told, policy.steps[due.step], now):
+            body = Body("repeat" if due.repeat else "alarm", address, by[1:])
+            made.append(notice_row(f"{key}/{who}/0", alarm, who, by[0], body, now))
         return made
 
     async def _cancel(self, db: AsyncConnection, alarms: Sequence[Alarm], now: int) -> None:
@@ -210,6 +203,20 @@ class Telling:
                 )
         if made:
             await db.execute(_notices.insert(), made)
+
+
+def addressed(told: Told, step: Step, now_ms: int) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return whom a step reaches now: each with the address at the first channel, and all channels in order."""
+    people: list[str] = []
+    for name in step.tell:
+        rosters = told.setup.rosters
+        people += on_duty(rosters[name], now_ms, told.zone) if name in rosters else (name,)
+    found = []
+    for who in dict.fromkeys(people):
+        reach = told.setup.people[who].reach
+        if by := tuple(channel for channel in step.by if channel in reach):
+            found.append((who, reach[by[0]], by))
+    return found
 
 
 def notice_row(

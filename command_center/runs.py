@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +15,18 @@ import msgspec
 import sqlalchemy as sa
 
 from command_center import audit
-from command_center.plans import Action, Choice, Mode, Plan, Plans, choose
 from command_center.tables import actions as _actions
 from command_center.tables import runs as _runs
 from telemetry.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from command_center.audit import Act
-    from command_center.lifecycle import Alarm
+    from command_center.plans import Plans
 
 OPEN = ("requested", "sent", "accepted", "executed")
-_NEEDED = {"automatic": 0, "one": 1, "two": 2}
-_METRES = 111_320.0  # a degree of latitude
+NEEDED = {"automatic": 0, "one": 1, "two": 2}
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,7 +34,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
     action: str
     title: dict[str, str]
-    value: float
+    value: float | None
     within_s: float
     tolerance: float
     interlock: str
@@ -48,6 +43,8 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: tuple[tuple[str, int], ...] = ()
     problem: str = ""
     read_back: float | None = None
+    text: str | None = None
+    text_back: str | None = None
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,137 +53,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     clauses: dict[str, bool]
     done: dict[str, tuple[str, int]] = {}
-
-
-class Planner:
-    """A follower of the desk.  ``devices`` are the registry's rows: id, class, site, agent, lon, lat."""
-
-    def __init__(self, plans: Plans, devices: Callable[[], Sequence[dict[str, Any]]]) -> None:
-        self.plans, self._devices = plans, devices
-
-    async def __call__(
-        self, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int
-    ) -> None:
-        """Begin a plan for each alarm that newly asks; an alarm that became worse may get another one."""
-        for before, after in changes:
-            news = (
-                after.active
-                and after.asks
-                and (before is None or not before.asks or after.worst > before.worst)
-            )
-            if news and not (before is None and after.chattering):
-                await self._begin(db, after, now_ms)
-
-    async def drill(self, db: AsyncConnection, plan_id: str, device: str, act: Act, now: int) -> str:
-        """Run a plan as an exercise on a device; return the run's id.  Nothing of it is ever sent."""
-        plan = next((plan for plan in self.plans.plans if plan.id == plan_id), None)
-        if plan is None:
-            raise KeyError(plan_id)
-        key = f"drill/{uuid.uuid4().hex[:12]}"
-        await self._write(db, key, plan, {}, "drill", device, now)
-        await audit.write(db, now, act, "plan.drill", plan_id, after={"run": key, "device": device})
-        return key
-
-    async def _begin(self, db: AsyncConnection, alarm: Alarm, now: int) -> None:
-        device: dict[str, Any] = next((d for d in self._devices() if d["id"] == alarm.device), {})
-        choice: Choice = choose(self.plans, alarm, device.get("site"), now)
-        old = (await db.execute(sa.select(_runs.c.plan).where(_runs.c.id == alarm.id))).first()
-        if choice.plan is None:
-            if old is None:  # that nothing is planned has to be seen
-                body = msgspec.json.encode(Run(0, {}))
-                await db.execute(
-                    _runs.insert().values(id=alarm.id, plan="", mode="live", began_ms=now, body=body)
-                )
-            return
-        if old is not None and old.plan == choice.plan.id:
-            return
-        if old is not None:
-            await db.execute(_runs.delete().where(_runs.c.id == alarm.id))
-        mode: Mode = "dry_run" if choice.plan.dry_run else "live"
-        await self._write(db, alarm.id, choice.plan, choice.clauses[choice.plan.id], mode, alarm.device, now)
-
-    async def _write(
-        self,
-        db: AsyncConnection,
-        key: str,
-        plan: Plan,
-        clauses: dict[str, bool],
-        mode: Mode,
-        device: str,
-        now: int,
-    ) -> None:
-        body = msgspec.json.encode(Run(plan.version, clauses))
-        await db.execute(_runs.insert().values(id=key, plan=plan.id, mode=mode, began_ms=now, body=body))
-        for action in plan.actions:
-            targets = self._targets(action, device)
-            if not targets:
-                await self._nothing(db, key, plan.id, mode, action, now)
-            for target in targets:
-                await self._order(db, key, plan.id, mode, action, target, now)
-
-    async def _nothing(
-        self, db: AsyncConnection, run: str, plan: str, mode: Mode, action: Action, now: int
-    ) -> None:
-        """Record that an action found no device, so that nobody believes it was done."""
-        around = action.around
-        problem = f"no '{around.class_}' within {around.within_m:g} m" if around else "no device"
-        order = _order_of(action, "failed", now, problem)
-        await db.execute(
-            _actions.insert().values(**row_of(run, plan, "-", action.metric, mode, "failed", order, now))
-        )
-
-    async def _order(
-        self, db: AsyncConnection, run: str, plan: str, mode: Mode, action: Action, device: str, now: int
-    ) -> None:
-        problem = await self._breaker(db, plan, device, action.metric, now) if mode == "live" else ""
-        state = "waiting" if _NEEDED[action.interlock] else "requested"
-        state = mode if mode != "live" else "held" if problem else state
-        order = _order_of(action, state, now, problem)
-        await db.execute(
-            _actions.insert().values(**row_of(run, plan, device, action.metric, mode, state, order, now))
-        )
-
-    async def _breaker(self, db: AsyncConnection, plan: str, device: str, metric: str, now: int) -> str:
-        """Return why an action is held: a plan that acts too often, or an actuator that is moved too soon again."""
-        c = _actions.c
-        moved = c.state.in_([*OPEN, "verified"]) & (c.mode == "live")
-        lately = (
-            sa.select(sa.func.count())
-            .select_from(_actions)
-            .where(moved & (c.plan == plan) & (c.created_ms > now - 60_000))
-        )
-        if (await db.execute(lately)).scalar_one() >= self.plans.most_per_minute:
-            return f"loop breaker: more than {self.plans.most_per_minute} actions of '{plan}' in a minute"
-        soon = (
-            moved
-            & (c.device == device)
-            & (c.metric == metric)
-            & (c.created_ms > now - self.plans.dwell_s * 1000)
-        )
-        if (await db.execute(sa.select(c.id).where(soon).limit(1))).first():
-            return f"loop breaker: '{metric}' of '{device}' was set less than {self.plans.dwell_s:g} s ago"
-        return ""
-
-    def _targets(self, action: Action, device: str) -> list[str]:
-        if action.around is None:
-            return [device]
-        devices = self._devices()
-        here = next((d for d in devices if d["id"] == device), None)
-        if here is None or here.get("lon") is None:
-            return []
-        near = [
-            (_metres(here, d), d["id"])
-            for d in devices
-            if d["class"] == action.around.class_ and d.get("lon") is not None
-        ]
-        return [key for metres, key in sorted(near) if metres <= action.around.within_m and key != device]
-
-
-def _order_of(action: Action, state: str, now: int, problem: str) -> Order:
-    return Order(
-        action.id, {"zh": action.title.zh, "en": action.title.en}, action.value, action.within_s, action.tolerance,
-        action.interlock, action.undo, steps=((state, now),), problem=problem,
-    )  # fmt: skip
+    depth: int = 1
+    """How many plans follow from each other's actions, this one counted."""
 
 
 def row_of(
@@ -208,7 +76,7 @@ async def approve(db: AsyncConnection, key: str, act: Act, now: int) -> str:
     if act.who in order.approved:
         raise Refused(f"{act.who} has approved it already; another person is needed")
     order = msgspec.structs.replace(order, approved=(*order.approved, act.who))
-    ready = len(order.approved) >= _NEEDED[order.interlock]
+    ready = len(order.approved) >= NEEDED[order.interlock]
     state = "requested" if ready else "waiting"
     if ready:
         order = msgspec.structs.replace(order, steps=(*order.steps, ("requested", now)))
@@ -224,7 +92,12 @@ async def approve(db: AsyncConnection, key: str, act: Act, now: int) -> str:
         act,
         "action.approve",
         key,
-        after={"device": row.device, "metric": row.metric, "value": order.value, "state": state},
+        after={
+            "device": row.device,
+            "metric": row.metric,
+            "value": order.text or order.value,
+            "state": state,
+        },
     )
     return state
 
@@ -251,11 +124,13 @@ async def undo(db: AsyncConnection, key: str, act: Act, now: int) -> str:
     order = msgspec.json.decode(row.body, type=Order)
     if row.mode != "live" or row.state not in {"executed", "verified", "failed"}:
         raise Refused(f"there is nothing to undo: it is {row.state}")
-    if order.undo is None:
+    if order.undo is None and order.text is None:
         raise Refused("this action has no reverse")
     back = msgspec.structs.replace(
         order,
         value=order.undo,
+        text=None if order.text is None else "",  # a screen goes blank
+        text_back=None,
         undo=None,
         steps=(("requested", now),),
         approved=(act.who,),
@@ -322,10 +197,3 @@ async def _load(db: AsyncConnection, key: str) -> Any:
     if row is None:
         raise KeyError(key)
     return row
-
-
-def _metres(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """Return the distance on the ground, which is flat enough over a district."""
-    north = (other["lat"] - one["lat"]) * _METRES
-    east = (other["lon"] - one["lon"]) * _METRES * math.cos(math.radians(one["lat"]))
-    return math.hypot(north, east)

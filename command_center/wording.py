@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from command_center.lifecycle import Alarm
     from telemetry.text import Text
 
-Reason = Literal["alarm", "repeat", "recovery"]
+Reason = Literal["alarm", "repeat", "recovery", "plan"]
 COLOUR = {"zh": ("", "蓝色", "黄色", "橙色", "红色"), "en": ("", "Blue", "Yellow", "Orange", "Red")}
 _WHY = {
     "alarm": {"zh": "告警", "en": "alarm"},
     "repeat": {"zh": "仍未确认", "en": "still not acknowledged"},
     "recovery": {"zh": "已恢复", "en": "over"},
+    "plan": {"zh": "预案启动", "en": "plan begun"},
 }
 
 

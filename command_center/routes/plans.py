@@ -49,13 +49,14 @@ def add(api: FastAPI, center: Center) -> None:
 
     @api.post("/api/plans/{plan}/drill", summary="Run a plan as an exercise; nothing of it reaches a device")
     async def post_drill(plan: str, wanted: Drill, request: Request) -> Response:
+        now = center.clock.now_ms()
         async with center.store.change() as db:
             try:
-                key = await planner.drill(
-                    db, plan, wanted.device, act_of(request, wanted.name), center.clock.now_ms()
-                )
+                key = await planner.drill(db, plan, wanted.device, act_of(request, wanted.name), now)
             except KeyError:
                 raise Missing(f"没有预案 {plan}", f"there is no plan {plan}") from None
+            if center.warner:
+                await center.warner.drill(db, key, planner.named(plan), wanted.device, now)
         return await _told(key)
 
     @api.get("/api/runs/{run:path}", summary="A plan at work: the alarm's id, or a drill's")

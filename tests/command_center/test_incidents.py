@@ -15,7 +15,7 @@ from command_center import audit, incident_deeds, places, plans, runs
 from command_center.correlation import Windows
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
-from command_center.runs import Planner
+from command_center.planner import Planner
 from command_center.tables import actions, incidents
 from telemetry.errors import ConfigError, Refused
 from telemetry.severity import Severity
