@@ -1,5 +1,6 @@
 """The restore drill: what was acknowledged before the backup is there afterwards, though the writers never paused."""
 
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from waiting import wait_until
 
 from cloud_ingest.config import LedgerConfig
 from cloud_ingest.ledger import Ledger
+from cloud_ingest.registry.database import Database
 from cloud_ingest.stores import duckdb
 from device_profiles.vocabulary import load_classes
 from telemetry.errors import ConfigError, Refused, Unavailable
@@ -24,48 +26,27 @@ from yemai.commands.backup import app as backup_app
 from yemai.commands.restore import app as restore_app
 
 T0 = 1_764_000_000_000
-PER_S = 100
-
-WRITER = f"""
-import sys, time
-from pathlib import Path
-from cloud_ingest.config import LedgerConfig
-from cloud_ingest.ledger import Ledger
-from cloud_ingest.stores import duckdb
-from device_profiles.vocabulary import load_classes
-from rules.frame import Frame
-from telemetry.readings import Reading
-
-folder = Path(sys.argv[1])
-classes = load_classes()
-ledger = Ledger(LedgerConfig(folder / "ledger.db"))
-store = duckdb.Store(duckdb.Config(folder / "samples.duckdb"), classes, lambda _: {{}})
-began, seq = time.monotonic(), 0
-while True:
-    seq += 1
-    with ledger.transaction():
-        ledger.mark([("edge-01", "b", seq)])
-        ledger.outbox.put(lambda n: b"alarm %d" % n, samples=0)
-    reading = Reading("n1", {T0} + seq * 1000, {{"sound_level": 50.0}})
-    store.write([Frame.of([reading], classes["noise_monitor"])], [[seq]], {T0})
-    print(seq, flush=True)
-    time.sleep(max(0, began + seq / {PER_S} - time.monotonic()))
-"""
+WRITER = Path(__file__).with_name("drill_writer.py")
+WRITTEN = ("ledger", "samples", "desk", "registry")
 
 
 class Writer:
-    """A process that commits to ledger, alarm outbox and DuckDB a hundred times a second and tells of each commit."""
+    """A process that commits to ledger, DuckDB, desk and registry, and tells of each commit."""
 
     def __init__(self, folder):
         self.told = folder / "acknowledged"
         with self.told.open("w") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(folder)], stdout=out, cwd=Path.cwd()
+                [sys.executable, str(WRITER), str(folder)], stdout=out, cwd=Path.cwd()
             )
 
     def acknowledged(self):
-        lines = self.told.read_text().splitlines()
-        return int(lines[-1]) if lines else 0
+        """Return how much of each is committed."""
+        found = dict.fromkeys(WRITTEN, 0)
+        for line in self.told.read_text().splitlines()[:-1]:
+            what, _, count = line.partition(" ")
+            found[what] = int(count)
+        return found
 
     def kill(self):
         self.process.kill()
@@ -77,11 +58,16 @@ async def writer(tmp_path):
     writer = Writer(tmp_path)
 
     async def runs():
-        return writer.acknowledged() > 50
+        return min(writer.acknowledged().values()) > 5
 
     await wait_until(runs, 60, "the writer to commit")
     yield writer
     writer.kill()
+
+
+def _alarms_of(path):
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return {int(name.removeprefix("a")) for (name,) in db.execute("SELECT id FROM alarms")}
 
 
 async def test_under_a_hundred_writes_a_second_nothing_acknowledged_before_the_backup_is_missing(
@@ -91,34 +77,35 @@ async def test_under_a_hundred_writes_a_second_nothing_acknowledged_before_the_b
     (tmp_path / "rules" / "own.yaml").write_text("rules: []\n")
     plan = Plan(
         tmp_path / "backups",
-        sqlite=(tmp_path / "ledger.db",),
+        sqlite=tuple(tmp_path / name for name in ("ledger.db", "desk.db", "registry.db")),
         duckdb=(tmp_path / "samples.duckdb",),
         files=(tmp_path / "rules",),
     )
     before, began = writer.acknowledged(), time.monotonic()
     made = take(plan)
-    took = time.monotonic() - began
-    during = writer.acknowledged() - before
+    took, at_end = time.monotonic() - began, writer.acknowledged()
 
     async def went_on():
-        return writer.acknowledged() > before + during + 20
+        return all(count > at_end[what] for what, count in writer.acknowledged().items())
 
     await wait_until(went_on, 30, "the writer to go on")
+    after, for_s = writer.acknowledged(), time.monotonic() - began
     with pytest.raises(Refused, match=r"ledger.db is in use by process \d+ .*; stop it, then restore"):
         list(restore(made, read(made)))
     writer.kill()
-    for path in tmp_path.glob("ledger.db*"):
+    for path in (path for end in ("ledger.db*", "desk.db*", "registry.db*") for path in tmp_path.glob(end)):
         path.write_bytes(b"lost")
     began = time.monotonic()
     back = list(restore(made, read(made)))
+    rates = ", ".join(f"{what} {(after[what] - before[what]) / for_s:.0f}" for what in WRITTEN)
     print(
-        f"drill: backup {took:.2f} s with {during} commits meanwhile, restore {time.monotonic() - began:.2f} s, {before} acknowledged before"
+        f"drill: backup {took:.2f} s, restore {time.monotonic() - began:.2f} s; writes a second meanwhile: {rates}; acknowledged before: {before}"
     )
-    assert len(back) == 3
+    assert len(back) == 5
 
     ledger = Ledger(LedgerConfig(tmp_path / "ledger.db"))
-    assert all(ledger.knows("edge-01", "b", seq) for seq in range(1, before + 1))
-    assert ledger.outbox.counters().messages >= before
+    assert [seq for seq in range(1, before["ledger"] + 1) if not ledger.knows("edge-01", "b", seq)] == []
+    assert ledger.outbox.counters().messages >= before["ledger"]
     with ledger.transaction():
         assert ledger.outbox.put(lambda _: b"new") > 1 << 32, (
             "a seq that was given after the backup must not come again"
@@ -127,7 +114,11 @@ async def test_under_a_hundred_writes_a_second_nothing_acknowledged_before_the_b
     store = duckdb.Store(duckdb.Config(tmp_path / "samples.duckdb"), load_classes(), lambda _: {})
     found = {time for time, *_ in store.history("noise_monitor", "n1", "sound_level", (0, 2**60), 0, "mean")}
     store.close()
-    assert {T0 + seq * 1000 for seq in range(1, before + 1)} <= found
+    assert {T0 + seq * 1000 for seq in range(1, before["samples"] + 1)} <= found
+    assert set(range(1, before["desk"] + 1)) <= _alarms_of(tmp_path / "desk.db")
+    registry = Database(f"sqlite:///{tmp_path}/registry.db", {})
+    assert {f"edge-{n}" for n in range(1, before["registry"] + 1)} <= set(registry.decisions("agent"))
+    registry.close()
     assert (tmp_path / "rules" / "own.yaml").read_text() == "rules: []\n"
     assert (tmp_path / "ledger.db.before-restore").read_bytes() == b"lost"
 
