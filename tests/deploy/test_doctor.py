@@ -297,4 +297,20 @@ def test_the_command_ends_with_1_when_something_is_bad(tmp_path, monkeypatch):
     assert f"chmod 600 {key}" in told.output
     key.chmod(0o600)
     assert CliRunner().invoke(app, ["--config", str(config)]).exit_code == 0
+    assert CliRunner().invoke(app, ["--config", str(config), "--strict"]).exit_code == 0
     assert '"level":"ok"' in CliRunner().invoke(app, ["--config", str(config), "--json"]).output
+
+
+def test_a_warning_alone_ends_the_command_with_1_only_when_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("YEMAI_LANG", "en")
+    path = tmp_path / "desk.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript((Path(__file__).parent / "schemas" / "desk-1.sql").read_text("utf-8"))
+    db.close()
+    config = tmp_path / "doctor.toml"
+    config.write_text('databases = ["desk.db"]\n')
+    told = CliRunner().invoke(app, ["--config", str(config)])
+    assert (told.exit_code, "schema_old: " in told.output) == (0, True)
+    assert CliRunner().invoke(app, ["--config", str(config), "--strict"]).exit_code == 1
+    assert CliRunner().invoke(app, ["--config", str(config), "--loose"]).exit_code == 2

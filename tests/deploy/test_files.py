@@ -1,12 +1,15 @@
 """The files of ``deploy/`` are ones that their readers take: compose, images, services, configurations."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from compose_spec import PyOptions
 from conftest import missing
 
 from cloud_ingest.config import load_config as load_ingest
@@ -38,6 +41,100 @@ def test_every_service_is_pinned_bounded_and_watched(name):
         assert service["read_only"]
         assert "no-new-privileges:true" in service["security_opt"]
         assert service["cap_drop"] == ["ALL"]
+
+
+def _composed(text):
+    options = PyOptions(apply_merge=True)
+    found = options.from_yaml(text)
+    found.validate()
+    return found
+
+
+def test_the_compose_file_is_one_by_the_specification():
+    assert set(_composed((DEPLOY / "compose.yaml").read_text("utf-8")).service_names()) == set(SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("healthcheck:", "healthchek:"),
+        ("restart: unless-stopped", "restart: sometimes"),
+        ("interval: 15s", "interval: soon"),
+        ("read_only: true", "read_only: perhaps"),
+        ("secrets: [influx_password, influx_token]", "secrets: [influx_password, nobody_made_this]"),
+    ],
+)
+def test_that_check_sees_mistakes(old, new):
+    text = (DEPLOY / "compose.yaml").read_text("utf-8")
+    assert old in text
+    with pytest.raises(ValueError, match=r"."):
+        _composed(text.replace(old, new, 1))
+
+
+def _hadolint(text):
+    done = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), "--no-color", "--failure-threshold", "style", "-"],
+        input=text, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return done.returncode, {line.split()[1] for line in done.stdout.splitlines()}
+
+
+def test_the_image_passes_the_linter_which_sees_what_is_planted():
+    text = (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")
+    assert _hadolint(text) == (0, set())
+    planted = text.replace("USER 10001:10001\n", "ADD x.tar /x\nRUN cd /tmp && sudo ls\nUSER root\n")
+    planted = re.sub(r"FROM python:\S+", "FROM python:latest", planted)
+    code, found = _hadolint(planted)
+    assert code == 1
+    assert found >= {"DL3002", "DL3004", "DL3007"}
+
+
+@pytest.mark.soak
+def test_what_the_image_is_made_of_installs_and_runs_as_nobody_who_can_write_nothing(tmp_path):
+    text = (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")
+    source, root = tmp_path / "src", tmp_path / "opt"
+    source.mkdir()
+    build = text[: text.rindex("FROM ")]
+    for names in re.findall(r"^COPY (.+) \S+$", build, re.MULTILINE):
+        for name in names.split():
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, source / name)
+    (steps,) = re.findall(r"^RUN ((?:.*\\\n)*.*)$", build, re.MULTILINE)
+    steps = (
+        steps.replace("\\\n", " ")
+        .replace("/opt/yemai", str(root))
+        .replace("python -m", f"{sys.executable} -m", 1)
+    )
+    (extra,) = re.findall(r"^ARG EXTRA=(\S+)$", build, re.MULTILINE)
+    subprocess.run(["/bin/sh", "-euc", steps], cwd=source, env={**os.environ, "EXTRA": extra}, check=True)
+    shutil.rmtree(source)  # an image holds the second stage alone
+    for path in [tmp_path, *tmp_path.parents]:  # what pytest shuts to all but us
+        if path.stat().st_uid == os.getuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o555)
+    who = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+    nobody = {
+        "env": {"PATH": f"{root}/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "YEMAI_LANG": "en"},
+        "cwd": "/",
+        **who,
+    }
+    for words, code in (
+        ("--help", 0),
+        ("ingest --help", 0),
+        ("center check --config /nowhere", 1),
+        ("doctor --config /nowhere", 1),
+    ):
+        done = subprocess.run(
+            [f"{root}/bin/yemai", *words.split()], capture_output=True, text=True, check=False, **nobody
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+    for module in (
+        "cloud_ingest.app",
+        "command_center.app",
+        "yemai.doctor.checks.databases",
+        "yemai.pki.authority",
+    ):
+        subprocess.run([f"{root}/bin/python", "-c", f"import {module}"], check=True, **nobody)
 
 
 def test_everything_that_compose_names_is_there():

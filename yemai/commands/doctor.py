@@ -27,8 +27,11 @@ def doctor(
     json: Annotated[
         bool, typer.Option("--json", help=say("每行一个 JSON 对象", "one JSON object a line"))
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help=say("注意项也以 1 结束", "end with 1 for a warning too"))
+    ] = False,
 ) -> None:
-    """Ends with 1 when something is bad."""
+    """Ends with 1 when something is bad, or the file cannot be read; with ``--strict`` for a warning too."""
     import msgspec  # noqa: PLC0415 - only what the word needs
 
     from yemai.doctor.examine import examine  # noqa: PLC0415 - cryptography is the centre's alone
@@ -46,5 +49,5 @@ def doctor(
             typer.echo(f"         → {pick(finding.mend)}")
     if not json:
         typer.echo(", ".join(f"{marks[level]} {count}" for level, count in counts.items()))
-    if counts["bad"]:
+    if counts["bad"] or (strict and counts["warning"]):
         raise typer.Exit(1)
