@@ -2,7 +2,8 @@
 
 ``rtu LINK BAUD`` serves ten devices on a pseudo-terminal with the timing of a real line, and prints, each time it is
 asked by a line on its input, for how long the line was busy or had to be silent so far.  ``tcp PORT`` answers any
-number of connections, three meters behind each.
+number of connections, three meters behind each.  ``crowd LINK BAUD PROFILE COUNT`` serves devices of one kind; a line on
+its input names the units that are dead from now on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from device_profiles import registers
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Space
-from simulators.modbus import Pty, RtuBus, Units
+from simulators.modbus import Faults, Pty, RtuBus, Units, serve_rtu
 from telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -76,6 +77,18 @@ async def rtu(link: Path, baud: int) -> None:
         await bus.take(await line.read(), line.write)
 
 
+async def crowd(link: Path, baud: int, profile: str, count: int) -> None:
+    things = [Fixed(n + 1, profile) for n in range(count)]
+    faults = {thing.id: Faults() for thing in things}
+
+    def die() -> None:
+        for unit in sys.stdin.readline().split():
+            faults[f"d{unit}"].dead = True
+
+    asyncio.get_running_loop().add_reader(sys.stdin, die)
+    await serve_rtu(things, link, baud, SystemClock(), faults)  # type: ignore[arg-type]
+
+
 async def tcp(port: int) -> None:
     """Answer reads with registers that count: frames are built by hand, so that the devices cost little."""
     count = 0
@@ -101,4 +114,7 @@ async def tcp(port: int) -> None:
 
 if __name__ == "__main__":
     kind, *more = sys.argv[1:]
-    asyncio.run(rtu(Path(more[0]), int(more[1])) if kind == "rtu" else tcp(int(more[0])))
+    if kind == "crowd":
+        asyncio.run(crowd(Path(more[0]), int(more[1]), more[2], int(more[3])))
+    else:
+        asyncio.run(rtu(Path(more[0]), int(more[1])) if kind == "rtu" else tcp(int(more[0])))

@@ -16,7 +16,7 @@ import structlog
 
 from device_profiles.profile import Space
 from device_profiles.registers import Block, Write
-from edge_agent.breaker import LONGEST_PAUSE_S, Breaker
+from edge_agent.breaker import LONGEST_PAUSE_S, MOST_REST_S, Breaker
 from edge_agent.driver import Exceptional, LinkDown
 from edge_agent.identity import Identities
 from edge_agent.learned import ILLEGAL_ADDRESS, ILLEGAL_VALUE, Learned
@@ -78,7 +78,7 @@ class Poller:
         """Whether the bus is still served; its driver is closed when it is not."""
         self._emit, self._clock = emit, clock
         self._learned = learned or Learned()
-        self._breaker, self._trouble = Breaker(), Trouble(bus.id)
+        self._trouble = Trouble(bus.id)
         self._identities = Identities()
         self._hearts = [device for device in bus.devices if device.profile.heartbeat is not None]
         self._beats = {device.id: 0.0 for device in self._hearts}  # when each wants its next heartbeat
@@ -87,6 +87,7 @@ class Poller:
         self._dice = random.Random()  # noqa: S311 - only spreads reconnections
         self.plan: Plan = plan_bus(bus.devices, bus.period_s, driver.wire, self._learned.reach)
         shortest_s = min((poll.group.period_s for poll in self.plan.polls), default=0.0)
+        self._breaker = Breaker(rest_s=min(shortest_s, MOST_REST_S))
         begun = clock.monotonic() + bus.phase * shortest_s
         self._turns = [Turn(poll, begun + poll.start_s) for poll in self.plan.polls]
 
@@ -142,22 +143,32 @@ class Poller:
 
     def _next(self) -> Turn | None:
         """Choose: a turn under way, then the most overdue of the well, then a probe if there is a budget for it."""
-        now, probe = self._clock.monotonic(), None
+        now = self._clock.monotonic()
+        is_lost = self._link_lost and now < self._try_link_at
+        probe = None if is_lost else self._probe(now)
+        if probe is not None and self._breaker.is_starved(probe.device.id, now):
+            return probe
         for turn in sorted(self._turns, key=lambda t: (not t.begun, t.due)):
             if max(turn.due, turn.ready) > now:
                 continue
-            device = turn.device
-            if self._link_lost and now < self._try_link_at:
+            if is_lost:
                 self._give_up(turn, Quality.LINK_DOWN, self._link_lost)
-            elif not self._breaker.is_suspect(device.id) or self._breaker.is_starved(device.id, now):
+            elif not self._breaker.is_suspect(turn.device.id):
                 return turn
-            elif now >= turn.due + turn.poll.group.period_s or not self._breaker.may_ask(
-                device.id, now, device.timeout_s
-            ):
+            elif turn is not probe or now >= turn.due + turn.poll.group.period_s:
                 self._give_up(turn, Quality.NO_ANSWER, "silent")
-            else:
-                probe = probe or turn
         return probe
+
+    def _probe(self, now: float) -> Turn | None:
+        """Choose whom of the silent to ask, due or not: who has waited for longest."""
+        allowed = [
+            turn
+            for turn in self._turns
+            if self._breaker.is_suspect(turn.device.id)
+            and turn.ready <= now
+            and self._breaker.may_ask(turn.device.id, now, turn.device.timeout_s)
+        ]
+        return min(allowed, key=lambda turn: self._breaker.asked_at(turn.device.id), default=None)
 
     async def _step(self, turn: Turn) -> None:
         """Make one exchange for a turn."""
@@ -257,9 +268,8 @@ class Poller:
         self._trouble.note(device.id, turn.problem, turn.poll.group.period_s)
         taught = turn.teach(self._learned)
         period_s, now = turn.poll.group.period_s, self._clock.monotonic()
-        turn.due += period_s * max(
-            1, math.floor((now - turn.due) / period_s) + 1
-        )  # nothing missed is made up for
+        if now >= turn.due:  # a probe may come before; nothing missed is made up for
+            turn.due += period_s * (math.floor((now - turn.due) / period_s) + 1)
         turn.begin()
         if reading.values or reading.attributes:
             self._emit(reading)

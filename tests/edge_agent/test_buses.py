@@ -123,6 +123,29 @@ async def test_one_silent_request_of_a_device_that_answers_others_costs_only_its
     assert {reading.quality["vehicle_state"] for reading in late} == {Quality.NO_ANSWER}
 
 
+async def test_eight_dead_of_thirty_two_are_never_probed_one_after_the_other_however_long_they_stay_dead():
+    period_s, timeout_s = 5.0, 1.0  # one round of time-outs would take longer than a period
+    names = [f"n{n:02}" for n in range(32)]
+    for dead in (set(names[::4]), set(names[:8]), set(names[24:])):
+        clock = ManualClock()
+        says = dict.fromkeys(names, WELL) | dict.fromkeys(dead, Unavailable("x"))
+        line = PaperLine(clock, says)
+        async with polling(line, [noise(n, timeout_s) for n in names], period_s, clock) as (heard, _):
+            await clock.advance(20)  # they are known now
+            heard.clear()
+            line.asked.clear()
+            await clock.advance(600)
+            worst = max(max(gaps(heard, name)) for name in names if name not in dead) / 1000
+            assert worst <= 1.2 * period_s + timeout_s
+            probes = [device for device, _ in line.asked if device in dead]
+            assert len(probes) * timeout_s <= 0.05 * 600 + 2, "a twentieth of the time"
+            assert set(probes) == dead, "and each has its turn"
+            line.says |= dict.fromkeys(dead, WELL)  # the fuse is back in
+            heard.clear()
+            await clock.advance(60)
+            assert {r.device for r in heard if None not in r.values.values()} == set(names)
+
+
 async def test_with_eight_of_thirty_two_dead_the_others_are_no_older_than_the_bound():
     period_s, timeout_s = 5.0, 0.3
     names = [f"n{n:02}" for n in range(32)]
