@@ -2,18 +2,17 @@
 
 import asyncio
 import configparser
+import json
 import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from agents import NOWHERE, stop, write_config
+from boxes import ROOT, UNIT, box, install, why_not
 from waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
-UNIT = ROOT / "deploy" / "systemd" / "yemai-edge.service"
 CLOUDS = (
     "duckdb",
     "fastapi",
@@ -41,26 +40,72 @@ def test_the_agent_and_its_commands_load_none_of_the_clouds_packages(code):
     assert done.returncode == 0, done.stderr
 
 
+SOAK = pytest.mark.skipif(not os.environ.get("SOAK"), reason="installs packages: behind make soak")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A virtual environment with ``yemai[edge]`` and nothing else."""
+    return install(tmp_path_factory.mktemp("installed") / "venv")
+
+
 @pytest.mark.soak
-@pytest.mark.skipif(not os.environ.get("SOAK"), reason="installs packages: behind make soak")
-def test_pip_install_yemai_edge_is_enough_to_run_an_agent(tmp_path):
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    pip = [venv / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{ROOT}[edge]"]
-    subprocess.run(pip, check=True, cwd=tmp_path)
+@SOAK
+def test_pip_install_yemai_edge_is_enough_to_run_an_agent(tmp_path, installed):
     listed = subprocess.run(
-        [venv / "bin" / "pip", "list"], capture_output=True, text=True, check=True
+        [installed / "bin" / "pip", "list"], capture_output=True, text=True, check=True
     ).stdout.lower()
     for name in CLOUDS:
         assert name.replace("_", "-") not in listed
     config = write_config(tmp_path, 1, NOWHERE)
-    done = subprocess.run(
-        [venv / "bin" / "yemai", "edge", "status", "--config", config],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    yemai = [installed / "bin" / "yemai", "edge"]
+    done = subprocess.run([*yemai, "check", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    asked = [*yemai, "status", "--once", "--json", "--config", config]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert "no agent answers" in done.stderr, done.stderr
+    with subprocess.Popen([*yemai, "run", "--config", config], stderr=subprocess.PIPE, text=True) as agent:
+        assert any("agent_up" in line for line in agent.stderr)
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        agent.terminate()
+        agent.stderr.read()
+    assert json.loads(done.stdout)["buses"], done.stderr
+    assert agent.returncode == 0
+
+
+@pytest.mark.soak
+@SOAK
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+async def test_a_real_systemd_runs_the_unit_shut_in_and_starts_it_again_when_it_hangs(tmp_path, installed):
+    config = write_config(tmp_path, 1, NOWHERE).read_text("utf-8")
+    config = config.replace('"edge-01.db"', '"/var/lib/yemai/outbox.db"')
+    config += '[status]\nsocket = "/run/yemai/edge.sock"\n'
+    async with box(tmp_path, installed, config, "WatchdogSec=4") as its:
+        await wait_until(lambda: its.told("ActiveState") == "active", 60, "READY=1 to be heard")
+        first = its.told("MainPID")
+        rights = dict(line.split(":\t", 1) for line in its.run("cat", f"/proc/{first}/status").splitlines())
+        assert "0" not in rights["Uid"].split()
+        assert int(rights["CapEff"], 16) == int(rights["CapBnd"], 16) == 0
+        assert (rights["NoNewPrivs"], rights["Seccomp"]) == ("1", "2")
+        await wait_until(lambda: "bytes wait" in its.told("StatusText"), 20, "a sign of life")
+        status = (
+            "/opt/yemai/bin/yemai",
+            "edge",
+            "status",
+            "--once",
+            "--json",
+            "--config",
+            "/etc/yemai/edge.toml",
+        )
+        assert json.loads(its.run(*status))["buses"]
+        assert its.run("stat", "-c", "%U %a", "/var/lib/yemai/outbox.db").split() == ["yemai", "600"]
+        its.run("kill", "-STOP", first)  # it hangs, and feeds the watchdog no more
+        await wait_until(lambda: its.told("NRestarts") == "1", 40, "the watchdog to bite")
+        await wait_until(lambda: its.told("ActiveState") == "active", 40)
+        assert its.told("MainPID") != first
+        its.run("systemctl", "stop", "yemai-edge")
+        assert (its.told("ActiveState"), its.told("ExecMainStatus")) == ("inactive", "0")
+        assert "readings_lost_at_stop" not in its.run("cat", "/run/edge.log")
 
 
 async def test_systemd_hears_of_the_start_and_of_life_as_long_as_there_is_any(tmp_path):
@@ -104,7 +149,7 @@ def test_the_unit_runs_a_hardened_watched_agent_without_privileges():
     assert int(service["WatchdogSec"]) > 0
     assert service["User"] == "yemai"
     assert service["CapabilityBoundingSet"] == ""
-    assert service["NoNewPrivileges"] == "yes"
+    assert service["NoNewPrivileges"] == "true"
     assert service["ProtectSystem"] == "strict"
     assert unit["Unit"]["StartLimitIntervalSec"] == "0", (
         "a trial that crashes must be started until it is rolled back"
