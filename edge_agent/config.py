@@ -11,7 +11,7 @@ from device_profiles.loading import load_catalogue
 from device_profiles.profile import Profile
 from edge_agent.driver import Device, DriverModule
 from edge_agent.identity import serial_point
-from edge_agent.linkage import Linkage, check_linkage
+from edge_agent.linkage import Linkage, Terms, check_linkage
 from edge_agent.local import StatusConfig, default_socket
 from edge_agent.orders import CommandsConfig
 from edge_agent.report import ReportRule, check_rules
@@ -44,6 +44,7 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: dict[str, int] = {}
     period_s: float | None = None  # instead of the bus's
     periods_s: dict[str, float] = {}  # metric or text → how often it is wanted
+    site: str = ""  # where it stands, as in the registry: for overrides of a site
 
 
 class BusEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,9 +59,15 @@ class BusEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JudgementConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[judgement]``: whether edge rules are judged here; without it a linkage has nothing to answer."""
+    """``[judgement]``: whether edge rules are judged here; without it a linkage has nothing to answer.
+
+    Packs of the district's own take the place of the shipped ones: those of the folder ``packs``, ``<class>.yaml``, and
+    before them the texts of ``inline``, class → YAML, which a configuration from afar brings along.
+    """
 
     local: bool = True
+    packs: Path | None = None
+    inline: dict[str, str] = {}
 
 
 class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,6 +111,7 @@ class AgentConfig(msgspec.Struct, frozen=True):
     commands: CommandsConfig = CommandsConfig()
     linkage: tuple[Linkage, ...] = ()
     judgement: JudgementConfig = JudgementConfig()
+    path: Path = Path("edge.toml")  # where it stands
 
 
 def load_config(path: Path, text: str | None = None) -> AgentConfig:
@@ -131,12 +139,26 @@ def load_config(path: Path, text: str | None = None) -> AgentConfig:
             path, "$.judgement.local", "is false, so no [[linkage]] could ever act", hint="remove one"
         )
     devices = {device.id: device for bus in buses for device in bus.devices}
-    check_linkage(path, file.linkage, devices, file.commands)
+    _check_packs(path, file.judgement, {device.profile.device_class for device in devices.values()})
+    check_linkage(path, file.linkage, devices, Terms(file.commands, file.judgement))
     socket = file.status.socket or default_socket(file.outbox.path)
     return AgentConfig(
         file.agent, file.area, file.broker, file.outbox, tuple(buses), way, file.report, socket,
-        file.commands, file.linkage, file.judgement,
+        file.commands, file.linkage, file.judgement, path,
     )  # fmt: skip
+
+
+def _check_packs(path: Path, judgement: JudgementConfig, classes: set[str]) -> None:
+    for name in judgement.inline:
+        if name not in classes:
+            hint = did_you_mean(name, classes)
+            raise ConfigError(
+                path, f"$.judgement.inline.{name}", "no device here is of this class", hint=hint
+            )
+    if judgement.packs is not None or judgement.inline:
+        from edge_agent.judgement import edge_rules  # noqa: PLC0415 - numpy is loaded where rules are judged
+
+        edge_rules(classes, judgement, path)
 
 
 def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
@@ -217,7 +239,7 @@ def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: st
         raise ConfigError(path, f"{at}.parameters", str(error)) from None
     return Device(
         item.id, profile, unit or 0, bus.timeout_s or profile.timing.timeout_s, item.identity,
-        item.period_s or own_s, item.periods_s,
+        item.period_s or own_s, item.periods_s, item.site,
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Device(msgspec.Struct, frozen=True):
     identity: str = ""  # by which it is known in its own frames, or its serial number
     period_s: float = 0.0  # 0: the bus's
     periods_s: dict[str, float] = {}  # metric or text → how often it is wanted
+    site: str = ""  # for rules that are different at one
 
 
 class Heard(msgspec.Struct, frozen=True):

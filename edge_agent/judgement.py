@@ -15,13 +15,16 @@ import structlog
 from device_profiles.vocabulary import load_classes
 from rules.engine import Engine
 from rules.frame import Frame
-from rules.pack import FOLDER, RulePack, load_pack
+from rules.pack import FOLDER, RulePack, load_pack, parse_pack
 from rules.state import State
-from telemetry.errors import Malformed, Unavailable
+from rules.topology import Spot, Topology
+from telemetry.errors import ConfigError, Malformed, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
+    from edge_agent.config import JudgementConfig
     from edge_agent.linkage import Linkages
     from edge_agent.record import Recorder
     from telemetry.clock import Clock
@@ -34,9 +37,17 @@ _NOTE = "judged:"
 log = structlog.get_logger()
 
 
-def edge_rules(classes: Collection[str]) -> tuple[RulePack, ...]:
-    """Return the edge rules of these classes; packs of other classes are not even read."""
-    packs = (load_pack(path) for name in sorted(classes) if (path := FOLDER / f"{name}.yaml").exists())
+def edge_rules(classes: Collection[str], own: JudgementConfig, at: Path) -> tuple[RulePack, ...]:
+    """Return the edge rules of these classes; packs of other classes are not even read.
+
+    A pack of the district's own takes the place of the shipped one, as in the cloud: one that stands in the
+    configuration ``at`` itself, or else one of its folder.  Raises :class:`ConfigError`.
+    """
+    if own.packs is not None and not own.packs.is_dir():
+        raise ConfigError(
+            at, "$.judgement.packs", f"'{own.packs}' is no folder", hint="make it, or leave it away"
+        )
+    packs = (pack for name in sorted(classes) if (pack := _pack(name, own, at)) is not None)
     marked = (
         RulePack(pack.device_class, tuple(r for r in pack.rules if r.edge and r.no_data is None), ())
         for pack in packs
@@ -44,20 +55,34 @@ def edge_rules(classes: Collection[str]) -> tuple[RulePack, ...]:
     return tuple(pack for pack in marked if pack.rules)
 
 
+def _pack(name: str, own: JudgementConfig, at: Path) -> RulePack | None:
+    if name in own.inline:
+        try:
+            return parse_pack(own.inline[name], name, at)
+        except ConfigError as error:
+            raise ConfigError(at, f"$.judgement.inline.{name}", str(error).removeprefix(f"{at}: ")) from None
+    for folder in (own.packs, FOLDER):
+        if folder is not None and (path := folder / f"{name}.yaml").exists():
+            return load_pack(path)
+    return None
+
+
 class Judge:
     """Judges what the buses read, records what changed, and hands it to the linkages.
 
     :param classes: device → its class.
+    :param packs: what :func:`edge_rules` returned for them.
+    :param sites: device → its site, for overrides of a site; a device without one is left out.
     :param at_once: takes a reading that raised something past the report policy.
     """
 
     def __init__(
-        self, classes: Mapping[str, str], keeper: Keeper, recorder: Recorder, clock: Clock,
-        at_once: Callable[[Reading], None],
+        self, classes: Mapping[str, str], packs: Sequence[RulePack], sites: Mapping[str, str], keeper: Keeper,
+        recorder: Recorder, clock: Clock, at_once: Callable[[Reading], None],
     ) -> None:  # fmt: skip
-        packs = edge_rules(set(classes.values()))
         self._judged = {pack.device_class for pack in packs}
-        self._classes, self._engine = classes, Engine(packs, load_classes())
+        topology = Topology({device: Spot(site=site) for device, site in sites.items()})
+        self._classes, self._engine = classes, Engine(packs, load_classes(), topology)
         self._keeper, self._record, self._clock, self._at_once = keeper, recorder, clock, at_once
         self._state = State.empty()
         self._readings: list[Reading] = []

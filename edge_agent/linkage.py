@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 import structlog
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.commands import Commander
+    from edge_agent.config import JudgementConfig
     from edge_agent.driver import Device
     from edge_agent.orders import CommandsConfig
     from telemetry.clock import Clock
@@ -93,15 +94,22 @@ class Linkages:
                 return
 
 
+class Terms(NamedTuple):
+    """What a linkage is bound by."""
+
+    commands: CommandsConfig
+    judgement: JudgementConfig
+
+
 def check_linkage(
-    path: Path, linkages: Sequence[Linkage], devices: Mapping[str, Device], commands: CommandsConfig
+    path: Path, linkages: Sequence[Linkage], devices: Mapping[str, Device], terms: Terms
 ) -> None:
     """Raise :class:`ConfigError` for a linkage that can never act."""
     if not linkages:
         return
     from edge_agent.judgement import edge_rules  # noqa: PLC0415 - numpy is loaded where rules are judged
 
-    rules = edge_rules({device.profile.device_class for device in devices.values()})
+    rules = edge_rules({device.profile.device_class for device in devices.values()}, terms.judgement, path)
     known = {rule.id: pack.device_class for pack in rules for rule in pack.rules}
     for index, linkage in enumerate(linkages):
         at = f"$.linkage[{index}]"
@@ -130,7 +138,7 @@ def check_linkage(
                 text=linkage.text,
             )  # fmt: skip
             try:
-                commands.check_text(command)
+                terms.commands.check_text(command)
                 order_for(command, device)
             except Refused as error:
                 raise ConfigError(path, at, str(error)) from None

@@ -137,7 +137,10 @@ def _judge(
     """Return the judge; None where it is switched off, which saves the memory that numpy takes."""
     if not config.judgement.local:
         return None
-    classes = {d.id: d.profile.device_class for bus in config.buses for d in bus.devices}
-    from edge_agent.judgement import Judge  # noqa: PLC0415 - see above
+    devices = [device for bus in config.buses for device in bus.devices]
+    classes = {device.id: device.profile.device_class for device in devices}
+    sites = {device.id: device.site for device in devices if device.site}
+    from edge_agent.judgement import Judge, edge_rules  # noqa: PLC0415 - see above
 
-    return Judge(classes, keeper, recorder, clock, at_once)
+    packs = edge_rules(set(classes.values()), config.judgement, config.path)
+    return Judge(classes, packs, sites, keeper, recorder, clock, at_once)

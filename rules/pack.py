@@ -16,7 +16,7 @@ from rules.calendar import Schedule
 from rules.checks import check_rule, check_test
 from rules.compiled import compile_rule
 from rules.written import Written
-from telemetry.config import load_yaml
+from telemetry.config import load_yaml, parse_yaml
 from telemetry.errors import ConfigError, did_you_mean
 from telemetry.severity import Severity
 from telemetry.text import Text
@@ -225,7 +225,16 @@ def load_packs(paths: Sequence[Path] | None = None) -> tuple[RulePack, ...]:
 
 def load_pack(path: Path) -> RulePack:
     """Read one pack; its name is the class, of devices or of the platform.  Raises :class:`ConfigError`."""
-    file, name = load_yaml(path, _File), path.stem.removesuffix(SHADOW)
+    return _checked(path, path.stem, load_yaml(path, _File))
+
+
+def parse_pack(text: str, name: str, path: Path) -> RulePack:
+    """Read the pack of the class ``name`` that stands as text in the file ``path``; raise :class:`ConfigError`."""
+    return _checked(path, name, parse_yaml(text, _File, path))
+
+
+def _checked(path: Path, stem: str, file: _File) -> RulePack:
+    name = stem.removesuffix(SHADOW)
     classes = load_platform() if name in load_platform() else load_classes()
     if name not in classes:
         raise ConfigError(path, "$", f"its name is no class: '{name}'", hint=did_you_mean(name, classes))
@@ -242,4 +251,4 @@ def load_pack(path: Path) -> RulePack:
                 path, f"$.tests[{index}].rule", f"no rule '{test.rule}'", hint=did_you_mean(test.rule, seen)
             )
         check_test(path, f"$.tests[{index}]", test, classes[name], classes)
-    return RulePack(name, file.rules, file.tests, path.stem.endswith(SHADOW))
+    return RulePack(name, file.rules, file.tests, stem.endswith(SHADOW))

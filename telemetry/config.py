@@ -68,7 +68,11 @@ def parse_toml(text: str, kind: type[T], path: Path) -> T:
 
 def load_yaml(path: Path | str, kind: type[T]) -> T:
     """Read a YAML file as ``kind``; raise :class:`ConfigError`."""
-    text = _read(Path(path))
+    return parse_yaml(_read(Path(path)), kind, Path(path))
+
+
+def parse_yaml(text: str, kind: type[T], path: Path) -> T:
+    """Read YAML as ``kind`` as if it stood in the file ``path``; raise :class:`ConfigError`."""
     try:
         try:
             raw = yaml.load(text, Loader=_FastLoader)  # noqa: S506 - a SafeLoader below
@@ -80,7 +84,7 @@ def load_yaml(path: Path | str, kind: type[T]) -> T:
         raise ConfigError(path, line, f"not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(path, "$", f"not YAML: {error}") from None
-    return convert(raw, kind, file=Path(path))
+    return convert(raw, kind, file=path)
 
 
 def convert(raw: object, kind: type[T], *, file: Path, at: str = "$") -> T:

@@ -13,8 +13,10 @@ from device_profiles.vocabulary import load_classes
 from edge_agent.config import load_config
 from rules.engine import Engine
 from rules.frame import Frame
+from rules.pack import FOLDER as PACKS
 from rules.pack import load_packs
 from rules.state import State
+from rules.topology import Spot, Topology
 from telemetry.commands import ActionUpload
 from telemetry.errors import ConfigError
 
@@ -123,9 +125,67 @@ async def test_with_the_broker_dead_the_charger_goes_off_the_lamps_go_up_and_the
         ("relay-01", "relay_1", 1.0, "verified"),
         ("relay-01", "relay_1", 0.0, "verified"),
     }
-    told = {t.id: t for upload in _actions(cloud) for t in upload.transitions}
+    told = _told(cloud)
     assert {r.cause for r in _final(cloud)} == {t.alarm for t in told.values()}
     assert told.keys() == {t.id for t in _in_the_cloud(cloud)}, "the cloud gives the same alarms the same ids"
+
+
+def own_pack(folder):
+    """The district's own pack: the shipped one, but at pole-17 a residual current of 120 mA is red."""
+    shipped = (PACKS / "electrical_fire_monitor.yaml").read_text()
+    changed = shipped.replace(
+        "    at_least: {yellow: 300, red: 500}\n    clear: 250\n",
+        "    at_least: {yellow: 300, red: 500}\n    clear: 250\n"
+        "    overrides: [{site: pole-17, by: Wang Jun, why: children play at this pole, at_least: {red: 120}, clear: 80}]\n",
+    )
+    assert changed != shipped
+    folder.mkdir()
+    (folder / "electrical_fire_monitor.yaml").write_text(changed)
+    return changed
+
+
+@pytest.mark.parametrize("where", ["folder", "inline"])
+async def test_a_districts_own_limits_hold_at_the_site_under_the_ids_of_the_cloud(tmp_path, mosquitto, where):
+    street, pack = slaves(), own_pack(tmp_path / "packs")
+    judgement = '[judgement]\npacks = "packs"\n'
+    if where == "inline":
+        judgement = f"[judgement.inline]\nelectrical_fire_monitor = '''\n{pack}'''\n"
+    cloud = Cloud(mosquitto.port)
+    serving = asyncio.ensure_future(cloud.run())
+    async with serial_bus(tmp_path, street.values()) as link:
+        config = tmp_path / "edge-01.toml"
+        site = SITE.replace('profile = "acrel_asj10l"', 'profile = "acrel_asj10l"\nsite = "pole-17"')
+        config.write_text(site.format(broker=mosquitto.port, port=link.port) + judgement)
+        agent = await start(config)
+        await wait_until(lambda: any(r["device"] == "efm-01" for r in cloud.readings), 20)
+        street["efm-01"].set("residual_current", 150.0)
+        await wait_until(lambda: street["chg-01"].values["charging_enabled"] == 0.0, 10)
+        street["efm-01"].set("residual_current", 60.0)
+        await wait_until(lambda: len(_told(cloud)) == 2, 20)
+        assert await stop(agent) == 0
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    own = tmp_path / "packs" / "electrical_fire_monitor.yaml"
+    packs = load_packs([*(path for path in sorted(PACKS.glob("*.yaml")) if path.name != own.name), own])
+    topology = Topology({"efm-01": Spot(site="pole-17")})
+    assert _told(cloud).keys() == {t.id for t in _in_the_cloud(cloud, packs, topology)}
+    assert {str(t.severity.name).lower() for t in _told(cloud).values()} == {"red"}
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [
+        ('[judgement]\npacks = "nowhere"\n', "$.judgement.packs: '"),
+        ("[judgement.inline]\nlamp = 'x'\n", "$.judgement.inline.lamp: no device here is of this class"),
+        ("[judgement.inline]\nsmoke_detector = 'rules: [{id: x}]'\n", "$.judgement.inline.smoke_detector: $.rules[0]: "),
+    ],
+)  # fmt: skip
+def test_a_pack_that_cannot_be_used_is_told_of_before_anything_runs(tmp_path, tail, message):
+    path = tmp_path / "edge.toml"
+    path.write_text(SITE.format(broker=1883, port="/dev/ttyS0") + tail)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
 
 
 async def test_what_stands_at_a_restart_neither_begins_nor_is_acted_on_again(tmp_path, free_port):
@@ -189,12 +249,16 @@ def _final(cloud):
     return [result for upload in _actions(cloud) for result in upload.results if result.state.is_final]
 
 
-def _in_the_cloud(cloud):
+def _told(cloud):
+    return {t.id: t for upload in _actions(cloud) for t in upload.transitions}
+
+
+def _in_the_cloud(cloud, packs=None, topology=None):
     """Judge what arrived as ingest does: in the order of the uploads, by all rules; keep those of the edge."""
-    packs, classes = load_packs(), load_classes()
+    packs, classes = packs or load_packs(), load_classes()
     edge = {rule.id for pack in packs for rule in pack.rules if rule.edge}
     of = {"efm-01": "electrical_fire_monitor", "smoke-01": "smoke_detector"}
-    engine, state, found = Engine(packs, classes), State.empty(), []
+    engine, state, found = Engine(packs, classes, topology), State.empty(), []
     for _, upload in sorted(((u.seq, u) for u in _actions(cloud)), key=lambda pair: pair[0]):
         for device, name in of.items():
             mine = [reading for reading in upload.readings if reading.device == device]

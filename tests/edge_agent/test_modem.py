@@ -207,7 +207,7 @@ async def test_a_modems_own_mqtt_carries_readings_up_and_acknowledgements_down(
     assert not gateway.counts, "nothing went as a datagram"
 
 
-@pytest.mark.parametrize("dialect", ["bc26", "sim7020"])
+@pytest.mark.parametrize("dialect", ["bc26", pytest.param("sim7020", marks=pytest.mark.soak)])
 async def test_a_modems_own_mqtt_comes_back_after_lost_networks_full_buffers_and_sleep(
     tmp_path, mosquitto, unused_tcp_port_factory, dialect
 ):

@@ -270,6 +270,25 @@ async def test_an_operator_pushes_a_configuration_sees_what_differs_and_what_bec
         assert "  v4: was rolled back the uplink did not come back within 2 s" in said[1]
 
 
+async def test_a_districts_own_rules_are_pushed_with_the_configuration(tmp_path, mosquitto, slave):
+    path = write_config(tmp_path, mosquitto.port, BUS.format(port=slave, device="noise-01"))
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    (packs / "noise_monitor.yaml").write_text("rules: []\n")
+    office = Office(mosquitto.port)
+    async with running(office.run()), agents([path]):
+        await wait_until(lambda: office.status, 20)
+        well, said = await push(
+            tmp_path, mosquitto.port, path, path.read_text(), version="v2", wait_s=20.0, packs=packs
+        )
+        assert well, said
+        (active,) = tmp_path.glob("*.config/active.toml")
+        assert "noise_monitor = '''\nrules: []\n'''" in active.read_text()
+    (packs / "noise_monitor.yaml").write_text("rules: [{id: noise_monitor.x}]\n")
+    with pytest.raises(ConfigError, match=r"judgement\.inline\.noise_monitor"):
+        await push(tmp_path, mosquitto.port, path, path.read_text(), packs=packs)
+
+
 async def test_a_configuration_that_is_wrong_is_pushed_to_nobody(tmp_path, mosquitto, slave):
     path = write_config(tmp_path, mosquitto.port, BUS.format(port=slave, device="old"))
     office = Office(mosquitto.port)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import difflib
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiomqtt
@@ -22,7 +23,8 @@ from yemai.words import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
+
+    from edge_agent.config import AgentConfig
 
 _RETAINED_S = 2.0  # within which the broker has handed out what it keeps
 _ANSWER_S = 10.0
@@ -43,6 +45,7 @@ class Push(msgspec.Struct, frozen=True):
     force: bool = False
     wait_s: float = 0.0
     only_show: bool = False
+    packs: Path | None = None
 
 
 class _Agent(msgspec.Struct):
@@ -103,8 +106,32 @@ def _checked(path: Path, wanted: Push) -> _Agent:
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     with without_secrets():  # they lie at the site
         config = load_config(path)
+        if wanted.packs is not None:
+            text = _with_packs(text, config, wanted.packs)
+            config = load_config(path, text)
     version = wanted.version or hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
     return _Agent(config.area, config.agent, DesiredConfig(version, text, wanted.confirm_s, wanted.force))
+
+
+def _with_packs(text: str, config: AgentConfig, folder: Path) -> str:
+    """Return the file with the district's own packs of its classes in it."""
+    if config.judgement.inline:
+        raise Refused(
+            say(f"{config.path} 已含规则包", f"{config.path} has packs in it already: leave --packs away")
+        )
+    classes = {device.profile.device_class for bus in config.buses for device in bus.devices}
+    found = [path for name in sorted(classes) if (path := folder / f"{name}.yaml").is_file()]
+    if not found:
+        raise Refused(
+            say(f"{folder} 没有所需的规则包", f"{folder} has no pack of {', '.join(sorted(classes))}")
+        )
+    parts = [text.rstrip("\n"), "", "[judgement.inline]"]
+    for path in found:
+        rules = path.read_text(encoding="utf-8")
+        if "'''" in rules:
+            raise Refused(f"{path}: three single quotes in a row cannot be put into TOML")
+        parts.append(f"{path.stem} = '''\n{rules}'''")
+    return "\n".join(parts) + "\n"
 
 
 async def _push(

@@ -142,13 +142,14 @@ def push(
     confirm: Annotated[float, typer.Option(help=say("试运行的秒数：上行不恢复就回滚", "seconds of the trial: no uplink by then, and it is rolled back"))] = 300.0,
     force: Annotated[bool, typer.Option("--force", help=say("即使现有设备不应答也采用", "though devices that answer today do not"))] = False,
     wait: Annotated[float, typer.Option(help=say("最多等这么多秒看结果", "wait so many seconds for what becomes of it"))] = 0.0,
+    packs: Annotated[Path | None, typer.Option(help=say("一并推送此目录中本区自有的规则包", "take along the district's own rule packs of this folder"))] = None,
     diff: Annotated[bool, typer.Option("--diff", help=say("只显示差别，不推送", "only show what differs"))] = False,
 ) -> None:  # fmt: skip
     """Push configurations; end with 1 when one was turned down, or nothing was heard of it."""
     from yemai.commands._edge_push import Push  # noqa: PLC0415
     from yemai.commands._edge_push import push as push_all  # noqa: PLC0415
 
-    wanted = Push(version, confirm, force, wait, diff)
+    wanted = Push(version, confirm, force, wait, diff, packs)
     if not asyncio.run(push_all(config, files, wanted, typer.echo)):
         raise typer.Exit(1)
 
