@@ -7,12 +7,15 @@ import sys
 
 import aiomqtt
 import msgspec
+from lines import serial_bus
+from waiting import wait_until
 
 from telemetry import codecs, topics
 from telemetry.codecs import json as wire
 from telemetry.readings import Ack, Upload
 
 AREA = "test"
+_UP = '"event": "agent_up"'
 NOWHERE = """
 [[buses]]
 id = "b1"
@@ -48,6 +51,34 @@ async def stop(process):
     process.terminate()
     async with asyncio.timeout(15):
         return await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def up(config):
+    """An agent from when it is up to the end of the block; a block that has not ended it itself does so in order."""
+    log = config.with_suffix(".log")
+    before = log.read_text().count(_UP) if log.exists() else 0
+    agent = await start(config)
+    try:
+        await wait_until(
+            lambda: log.read_text().count(_UP) > before or agent.returncode is not None, 20, "agent_up"
+        )
+        yield agent
+        if agent.returncode is None:
+            assert await stop(agent) == 0
+    finally:
+        if agent.returncode is None:
+            agent.kill()
+            await agent.wait()
+
+
+@contextlib.asynccontextmanager
+async def cabinet(folder, text, slaves, **names):
+    """Slaves on a real line, and the file of an agent for them: ``text`` names ``{port}`` and ``names``."""
+    async with serial_bus(folder, slaves) as link:
+        config = folder / "edge-01.toml"
+        config.write_text(text.format(port=link.port, **names))
+        yield config
 
 
 def counters(folder, agent="edge-01"):

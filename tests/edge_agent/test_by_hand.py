@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from agents import start
-from lines import Slave, serial_bus
+from agents import cabinet, stop, up
+from lines import Slave
 from waiting import wait_until
 
 from telemetry.errors import Refused
@@ -58,14 +58,13 @@ async def yemai(*words, lang="en"):
 async def test_a_value_is_read_and_written_by_hand_with_and_without_an_agent(tmp_path, free_port, running):
     lamp = Slave("lamp-01", 5, "openvmi_lamp_unit5", {"dimming": 20.0, "supply_voltage": 229.0})
     pressure = Slave("wp-01", 6, "keller_series_30", {"pressure": 0.4})
-    async with serial_bus(tmp_path, [lamp, pressure]) as link:
-        config = tmp_path / "edge-01.toml"
-        config.write_text(CONFIG.format(broker=free_port, port=link.port, identity="104729"))
+    async with (
+        cabinet(tmp_path, CONFIG, [lamp, pressure], broker=free_port, identity="104729") as config,
+        up(config) if running else contextlib.nullcontext() as agent,
+    ):
         at = ("--config", str(config))
-        agent = await start(config) if running else None
         if agent:
             await wait_until((tmp_path / "edge-01.db.sock").exists, 20)
-            await wait_until(lambda: "agent_up" in (tmp_path / "edge-01.log").read_text(), 20)
         assert await yemai("read", "lamp-01", "supply_voltage", *at) == (
             0,
             "lamp-01 supply_voltage: 229 V (GOOD)",
@@ -163,12 +162,6 @@ identity = "00000805000001"
 """
 
 
-def street(tmp_path, link, broker, udp):
-    config = tmp_path / "edge-01.toml"
-    config.write_text(STREET.format(broker=broker, port=link.port, udp=udp))
-    return config, ("--config", str(config))
-
-
 async def hand(config, *words, force=False):
     """Write by hand, in this process: what the command prints, or its complaint."""
     try:
@@ -181,17 +174,14 @@ async def test_without_an_agent_a_write_holds_the_interlocks_that_the_agent_reme
     tmp_path, free_port, unused_udp_port
 ):
     relay, led = Slave("relay-01", 5, "waveshare_relay_8ch", {}), Slave("led-01", 6, "text_block_gbk", {})
-    async with serial_bus(tmp_path, [relay, led]) as link:
-        config, at = street(tmp_path, link, free_port, unused_udp_port)
+    async with cabinet(tmp_path, STREET, [relay, led], broker=free_port, udp=unused_udp_port) as config:
+        at = ("--config", str(config))
         told = await hand(config, "relay-01", "relay_1", "1")
         assert "'relay-01' must be spared, and there is no" in told
         assert "insist with --force-without-agent" in told
         assert relay.writes == []
-        agent = await start(config)
-        await wait_until(lambda: "agent_up" in (tmp_path / "edge-01.log").read_text(), 20)
-        assert "reads back 1" in await hand(config, "relay-01", "relay_1", "1")
-        agent.terminate()
-        await agent.wait()
+        async with up(config):
+            assert "reads back 1" in await hand(config, "relay-01", "relay_1", "1")
         told = await yemai("write", "relay-01", "relay_1", "0", *at)
         assert told == (0, "relay-01 relay_1 was written and reads back 0", "")
         with contextlib.closing(sqlite3.connect(tmp_path / "edge-01.db")) as db:
@@ -216,28 +206,25 @@ async def test_a_screen_is_written_by_hand_and_a_valve_that_sleeps_when_an_agent
     tmp_path, free_port, unused_udp_port, running
 ):
     relay, led = Slave("relay-01", 5, "waveshare_relay_8ch", {}), Slave("led-01", 6, "text_block_gbk", {})
-    async with serial_bus(tmp_path, [relay, led]) as link:
-        config, at = street(tmp_path, link, free_port, unused_udp_port)
-        agent = await start(config)
-        await wait_until(lambda: "agent_up" in (tmp_path / "edge-01.log").read_text(), 20)
-        if not running:
-            agent.terminate()
-            await agent.wait()
-        told = await hand(config, "led-01", "text", "限速 40 km/h")
-        assert told == "led-01 text was written and reads back '限速 40 km/h'"
-        assert await yemai("read", "led-01", "text", *at) == (0, "led-01 text: '限速 40 km/h'", "")
-        assert await hand(config, "led-01", "text", "今晚打折") == (
-            "refused: '今晚打折' is none of the texts that 'led-01' may show: '限速 {number} km/h'; see [[commands.texts]]"
-        )
-        told = await hand(config, "led-01", "brightness", "bright")
-        assert told == "refused: led-01 brightness: 'bright' is no number"
-        told = await hand(config, "valve-01", "valve_open", "0")
-        if running:
-            assert "accepted; it goes out when the device next wakes" in told
-            agent.terminate()
-            await agent.wait()
-        else:
-            assert (
-                told == "refused: 'valve-01' sleeps: only a running agent can tell it something when it wakes"
+    async with cabinet(tmp_path, STREET, [relay, led], broker=free_port, udp=unused_udp_port) as config:
+        at = ("--config", str(config))
+        async with up(config) as agent:
+            if not running:
+                await stop(agent)
+            told = await hand(config, "led-01", "text", "限速 40 km/h")
+            assert told == "led-01 text was written and reads back '限速 40 km/h'"
+            assert await yemai("read", "led-01", "text", *at) == (0, "led-01 text: '限速 40 km/h'", "")
+            assert await hand(config, "led-01", "text", "今晚打折") == (
+                "refused: '今晚打折' is none of the texts that 'led-01' may show: '限速 {number} km/h'; see [[commands.texts]]"
             )
+            told = await hand(config, "led-01", "brightness", "bright")
+            assert told == "refused: led-01 brightness: 'bright' is no number"
+            told = await hand(config, "valve-01", "valve_open", "0")
+            if running:
+                assert "accepted; it goes out when the device next wakes" in told
+            else:
+                assert (
+                    told
+                    == "refused: 'valve-01' sleeps: only a running agent can tell it something when it wakes"
+                )
     assert led.attributes["text"] == "限速 40 km/h"

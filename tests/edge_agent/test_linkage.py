@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from agents import Cloud, start, stop
-from lines import Slave, serial_bus
+from agents import Cloud, cabinet, stop, up
+from lines import Slave
 from waiting import wait_until
 
 from device_profiles.profile import Space
@@ -96,11 +96,7 @@ async def test_with_the_broker_dead_the_charger_goes_off_the_lamps_go_up_and_the
 ):
     street = slaves()
     await mosquitto.kill()
-    async with serial_bus(tmp_path, street.values()) as link:
-        config = tmp_path / "edge-01.toml"
-        config.write_text(SITE.format(broker=mosquitto.port, port=link.port))
-        agent = await start(config)
-        await wait_until((tmp_path / "edge-01.db").exists, 20)
+    async with cabinet(tmp_path, SITE, street.values(), broker=mosquitto.port) as config, up(config) as agent:
         street["efm-01"].set("residual_current", 350.0)  # yellow: told of, but no reason to switch off
         await wait_until(lambda: '"rule": "electrical_fire' in _log(tmp_path), 20)
         assert street["chg-01"].values["charging_enabled"] == 1.0
@@ -149,20 +145,17 @@ async def test_a_districts_own_limits_hold_at_the_site_under_the_ids_of_the_clou
     street, pack = slaves(), own_pack(tmp_path / "packs")
     judgement = '[judgement]\npacks = "packs"\n'
     if where == "inline":
+        pack = pack.replace("{", "{{").replace("}", "}}")
         judgement = f"[judgement.inline]\nelectrical_fire_monitor = '''\n{pack}'''\n"
     cloud = Cloud(mosquitto.port)
     serving = asyncio.ensure_future(cloud.run())
-    async with serial_bus(tmp_path, street.values()) as link:
-        config = tmp_path / "edge-01.toml"
-        site = SITE.replace('profile = "acrel_asj10l"', 'profile = "acrel_asj10l"\nsite = "pole-17"')
-        config.write_text(site.format(broker=mosquitto.port, port=link.port) + judgement)
-        agent = await start(config)
+    text = SITE.replace('profile = "acrel_asj10l"', 'profile = "acrel_asj10l"\nsite = "pole-17"') + judgement
+    async with cabinet(tmp_path, text, street.values(), broker=mosquitto.port) as config, up(config):
         await wait_until(lambda: any(r["device"] == "efm-01" for r in cloud.readings), 20)
         street["efm-01"].set("residual_current", 150.0)
         await wait_until(lambda: street["chg-01"].values["charging_enabled"] == 0.0, 10)
         street["efm-01"].set("residual_current", 60.0)
         await wait_until(lambda: len(_told(cloud)) == 2, 20)
-        assert await stop(agent) == 0
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     own = tmp_path / "packs" / "electrical_fire_monitor.yaml"
@@ -190,25 +183,22 @@ def test_a_pack_that_cannot_be_used_is_told_of_before_anything_runs(tmp_path, ta
 
 async def test_what_stands_at_a_restart_neither_begins_nor_is_acted_on_again(tmp_path, free_port):
     street = slaves()
-    async with serial_bus(tmp_path, street.values()) as link:
-        config = tmp_path / "edge-01.toml"
-        config.write_text(SITE.format(broker=free_port, port=link.port))
+    async with cabinet(tmp_path, SITE, street.values(), broker=free_port) as config:
         street["smoke-01"].set("smoke_alarm", 1.0)
-        agent = await start(config)
-        await wait_until(lambda: street["lamp-01"].values["dimming"] == 100.0, 20)
-        await wait_until(lambda: _log(tmp_path).count('"state": "verified"') >= 2, 10)
-        await asyncio.sleep(0.2)
-        agent.kill()
-        await agent.wait()
+        async with up(config) as agent:
+            await wait_until(lambda: street["lamp-01"].values["dimming"] == 100.0, 20)
+            await wait_until(lambda: _log(tmp_path).count('"state": "verified"') >= 2, 10)
+            await asyncio.sleep(0.2)
+            agent.kill()
+            await agent.wait()
         street["lamp-01"].set("dimming", 20.0)  # somebody has switched it by hand since
         street["lamp-01"].writes.clear()
         before = _log(tmp_path).count('"event": "alarm"')
-        agent = await start(config)
-        await wait_until(lambda: _log(tmp_path).count('"event": "agent_up"') == 2, 20)
-        street["efm-01"].set("residual_current", 620.0)
-        await wait_until(lambda: street["chg-01"].values["charging_enabled"] == 0.0, 20)
-        agent.terminate()
-        await agent.wait()
+        async with up(config) as agent:
+            street["efm-01"].set("residual_current", 620.0)
+            await wait_until(lambda: street["chg-01"].values["charging_enabled"] == 0.0, 20)
+            agent.kill()  # nobody takes what it has to send
+            await agent.wait()
     assert street["lamp-01"].writes == []
     assert _log(tmp_path).count('"rule": "smoke_detector.fire"') == before
 
