@@ -83,14 +83,22 @@ class FrameLog:
         """Bytes that wait for the store."""
         return self._bytes
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more may wait for the store."""
+        return self._bytes > self._max_bytes
+
+    @property
+    def no_room(self) -> str:
+        """How full it is, for a person to read."""
+        return f"{self._bytes} bytes wait for the store, {self._max_bytes} may (ledger.waiting_bytes)"
+
     def append(
         self, frames: Sequence[Frame], uploads: Sequence[Sequence[int]], counts: Counts, now_ms: int
     ) -> None:
         """Keep the frames of one batch; raise :class:`Unavailable` when no more may wait for the store."""
-        if self._bytes > self._max_bytes:
-            raise Unavailable(
-                f"{self._bytes} bytes wait for the store, {self._max_bytes} may (ledger.waiting_bytes)"
-            )
+        if frames and self.is_full:
+            raise Unavailable(self.no_room)
         told = [(agent, hour, samples) for (agent, hour), samples in counts.items()]
         for frame, numbers in zip(frames, uploads, strict=True):
             data, rows = frame.dump(), np.asarray(numbers, np.int64)

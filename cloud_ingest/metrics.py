@@ -32,7 +32,8 @@ class Metrics:
         self.queue = self._gauge("queue_messages", "Uploads received and not yet committed")
         self.held = self._gauge("held_messages", "Uploads that wait for their turn", ["lane"])
         self.turned_away = self._counter(
-            "turned_away_total", "Uploads left to agents that have more on their way than any window"
+            "turned_away_total",
+            "Uploads that their agents keep, for want of room here or for a window of their own",
         )
         self.waiting = self._gauge("store_waiting_bytes", "Committed and not yet in the store")
         self.store_write = self._histogram("store_write_seconds", "One write to the store", _SECONDS)

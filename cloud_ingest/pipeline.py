@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cloud_ingest.admission import Admission, Admitted, identity, made, read, readmit
+from cloud_ingest.ahead import Ahead
 from cloud_ingest.clocks import shift_of
 from cloud_ingest.judging import topology_of
 from cloud_ingest.latest import Latest
@@ -82,7 +83,7 @@ class Pipeline:
         self._admission, self._plausibility = Admission(registry, classes), Plausibility(classes)
         self.latest = Latest(classes)
         self._turns, self._pace = Turns(), Pace(least=32, most=MOST_MESSAGES)
-        self._turned_away: set[str] = set()
+        self._turned_away, self._ahead = set[str](), Ahead()
         ledger.held.drop(self._turns.recall(ledger.held.read(), ledger.knows))
         self.state = ledger.frames.state(engine)
         self.use(registry)
@@ -122,7 +123,7 @@ class Pipeline:
         )
         passed_over = 0
         while True:
-            if self._turns.waiting:
+            if self._turns.waiting and not self._ledger.frames.is_full:
                 arrived = source.at_hand(MOST_MESSAGES)
             else:
                 arrived = await source.take(MOST_MESSAGES, LINGER_S)
@@ -134,7 +135,8 @@ class Pipeline:
                 self._metrics.queue.set(source.waiting())
                 committed(news)
             passed_over += source.waiting() >= MOST_MESSAGES
-            if self._turns.waiting and (source.waiting() < MOST_MESSAGES or passed_over >= _PASSED_OVER_MOST):
+            can_go_on = self._turns.waiting and not self._ledger.frames.is_full
+            if can_go_on and (source.waiting() < MOST_MESSAGES or passed_over >= _PASSED_OVER_MOST):
                 passed_over = 0
                 acks, news = await until_committed(on_thread, self.process_held, LINGER_S)
                 source.acknowledge(acks)
@@ -146,8 +148,10 @@ class Pipeline:
         Raises :class:`Unavailable`, with nothing committed, when the disk refuses.
         """
         now = self._clock.now_ms()
-        plan = self._turns.plan(arrived, now, self._ledger.clocks)
         self._metrics.messages.inc(len(arrived))
+        if self._ahead.holds_up(self._ledger.frames):
+            return self._process_without_room(arrived, now)
+        plan = self._turns.plan(arrived, now, self._ledger.clocks)
         if plan.turned_away:
             self._metrics.turned_away.inc(len(plan.turned_away))
             for agent in {delivery.agent for delivery in plan.turned_away} - self._turned_away:
@@ -190,7 +194,7 @@ class Pipeline:
         return bool(found)
 
     def observe(self, frames: Sequence[Frame]) -> bool:
-        """Judge what ingest sees of agents and of itself, which goes into no store; return whether there is news."""
+        """Judge what goes into no store, or not yet; return whether there is news."""
         now = self._clock.now_ms()
         state, found = self._judge(frames, now)
         if found:
@@ -219,6 +223,25 @@ class Pipeline:
     def _expected(self, registry: Registry) -> dict[str, str]:
         devices = {device.id: device.device_class for device in registry.devices.values()}
         return devices_of(registry, self._producer) | devices
+
+    def _process_without_room(
+        self, arrived: Sequence[Delivery], now: int
+    ) -> tuple[list[tuple[str, Ack]], bool]:
+        """Judge readings and leave them to their agents; commit what needs no room."""
+        rest, waiting, admitted = self._ahead.sort(arrived, self._ledger, self._admission, now)
+        frames = [columns.frame() for columns in admitted.columns.values()]
+        try:
+            for frame in frames:
+                self._plausibility.judge(frame)
+        finally:
+            self._plausibility.settle(committed=False)  # they come again
+        news = self.observe(frames)
+        for frame in frames:
+            self.latest.note(frame, now)
+        self._ahead.judged(admitted.uploads)
+        self._metrics.turned_away.inc(len(waiting))
+        acks, more = self._take_turn(Plan(now=rest), now)
+        return acks, news or more
 
     def _take_turn(self, plan: Plan, now: int) -> tuple[list[tuple[str, Ack]], bool]:
         began, row = time.perf_counter(), 0
@@ -274,7 +297,7 @@ class Pipeline:
         try:
             for frame in frames:
                 self._plausibility.judge(frame)
-            state, found = self._judge(frames, now, journal)
+            state, found = self._judge(self._ahead.unjudged(admitted, frames), now, journal)
             with self._ledger.transaction():
                 also()
                 self._write(admitted, frames, (state, found), now)

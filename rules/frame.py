@@ -109,6 +109,13 @@ class Frame:
         )
         return cls(frames[0].device_class, tuple(places), np.concatenate(index), *rest)
 
+    def rows(self, rows: NDArray[np.intp]) -> Frame:
+        """Return a frame of these rows and their devices."""
+        used, index = np.unique(self.index[rows], return_inverse=True)
+        devices = tuple(self.devices[place] for place in used.tolist())
+        rest = (self.time[rows], self.values[rows], self.quality[rows], self.shift[rows])
+        return Frame(self.device_class, devices, index.astype(np.int32), *rest)
+
     def rounds(self) -> list[NDArray[np.intp]]:
         """Split the rows so that no device comes twice in one part, each device's rows in time order.
 

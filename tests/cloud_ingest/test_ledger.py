@@ -12,9 +12,12 @@ from cloud_ingest.ledger import MOST_BOOTS, Ledger
 from cloud_ingest.writer import StoreWriter
 from rules.engine import Engine
 from rules.pack import load_packs
+from telemetry.codecs import json
+from telemetry.commands import ActionUpload, CommandResult, CommandState
 from telemetry.errors import Unavailable
 from telemetry.quality import Quality
 from telemetry.testing import ManualClock
+from telemetry.transitions import AlarmMessage
 
 
 @pytest.fixture
@@ -195,15 +198,68 @@ def test_the_boot_not_heard_of_for_longest_is_forgotten_first_over_a_restart_too
     assert bench.ledger.knows("edge-01", names[2], 1)
 
 
-def test_what_waits_for_the_store_is_bounded_and_the_agents_keep_the_rest(bench):
+def fill(bench):
+    """Let as much wait for the store as may; return the seq of an upload that found no room."""
     bench.ledger.frames._max_bytes = 1000
-    with pytest.raises(Unavailable, match=r"ledger\.waiting_bytes"):
-        for seq in range(1, 300):
-            admit(bench, bench.upload(seq, {"sound_level": 50.0}))
+    for seq in range(1, 300):
+        acks, _ = admit(bench, bench.upload(seq, {"sound_level": 50.0}))
+        if not acks:
+            return seq
+    raise AssertionError("there was always room")
+
+
+def test_what_waits_for_the_store_is_bounded_and_the_agents_keep_the_rest(bench):
+    seq = fill(bench)
     assert not bench.ledger.knows("edge-01", "b", seq)
+    assert bench.metrics.turned_away._value.get() == 1
     bench.writer.flush()
     bench.deliver(bench.upload(seq, {"sound_level": 50.0}))
     assert bench.ledger.knows("edge-01", "b", seq)
+
+
+def smoke(bench, seq, alarm, after_s):
+    time = bench.clock.now_ms() + after_s * 1000
+    return bench.upload(seq, {"smoke_alarm": alarm}, device="smoke-01", time=time)
+
+
+def transitions(bench):
+    return [json.decode(m.payload, AlarmMessage).transition for m in bench.ledger.outbox.waiting(99)]
+
+
+def test_alarms_are_told_though_nothing_more_may_wait_and_once_when_their_readings_come_again(bench):
+    seq = fill(bench)
+    story = [smoke(bench, seq + n, alarm, n) for n, alarm in enumerate((0.0, 1.0, 0.0, 0.0, 1.0), 1)]
+    acks, news = admit(bench, *story)
+    assert (acks, news) == ([], True), "told, and not acknowledged"
+    assert bench.pipeline.latest["smoke-01"]["values"] == {"smoke_alarm": 1.0}
+    told = transitions(bench)
+    assert [t.change.value for t in told] == ["began", "ended", "began"]
+    assert not any(t.retrospective for t in told)
+    for _ in range(3):
+        assert admit(bench, *story) == ([], False), "agents send it again"
+    deed = ActionUpload(
+        "edge-01", "b", 900, bench.clock.now_ms(),
+        results=(CommandResult("c1", "smoke-01", CommandState.VERIFIED, bench.clock.now_ms()),),
+    )  # fmt: skip
+    acks, _ = admit(bench, json.encode(deed))
+    assert acks[0][1].ranges == ((900, 900),), "what an agent did needs no room with the store"
+    bench.writer.flush()
+    acks, news = bench.deliver(*story, smoke(bench, seq + 6, 0.0, 6))
+    assert acks[0][1].ranges == ((seq + 1, seq + 6),)
+    assert [t.change.value for t in transitions(bench)] == ["began", "ended", "began", "ended"]
+    stored = bench.store.history("smoke_detector", "smoke-01", "smoke_alarm", (0, 2**60), 0, "mean")
+    assert [value for _, value, _ in stored] == [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_an_alarm_that_was_told_without_room_is_known_after_a_crash(bench):
+    seq = fill(bench)
+    fire = smoke(bench, seq + 1, 1.0, 1)
+    admit(bench, fire)
+    bench.close()
+    bench.open()
+    assert [m.transition.rule for m in bench.pipeline.standing()] == ["smoke_detector.fire"]
+    bench.deliver(fire)
+    assert [t.change.value for t in transitions(bench)] == ["began"]
 
 
 def test_counts_travel_with_their_frames(bench):
