@@ -6,6 +6,8 @@ a message over MAX_UPLOAD_BYTES        likewise
 another agent's name in the message    quarantine, whole
 a seq that no outbox can have given    quarantine, whole; not acknowledged
 a gap that cannot be                   quarantine of the gap
+an agent that was denied               quarantine of the reading, whatever the device
+a device that was denied, or retired   quarantine of the reading, each with its reason
 a device that is not registered        quarantine of the reading
 a device of another agent              quarantine of the reading
 a time before 2020 or 5 min ahead      quarantine of the reading, after the agent's clock was corrected
@@ -26,6 +28,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cloud_ingest.ledger import Quarantined
+from cloud_ingest.registry.model import (
+    DENIED_AGENT,
+    DENIED_DEVICE,
+    OTHERS_DEVICE,
+    RETIRED_DEVICE,
+    UNKNOWN_DEVICE,
+    UNKNOWN_PROFILE,
+)
 from cloud_ingest.source import Delivery
 from rules.frame import Columns
 from telemetry import codecs
@@ -46,6 +56,12 @@ AHEAD_MS = 5 * 60 * 1000
 _HOUR_MS = 3_600_000
 _MOST = 2**62  # of any number that is kept as an integer
 _KEPT_BYTES = 256 * 1024  # of a message that is too large
+_WHY_OUT = {
+    UNKNOWN_DEVICE: "'{}' is not in the registry",
+    DENIED_DEVICE: "'{}' was denied; register it if it may speak",
+    RETIRED_DEVICE: "'{}' was taken out of service",
+    UNKNOWN_PROFILE: "'{}' is registered with a profile that this program has not",
+}
 
 
 class Identity(msgspec.Struct):
@@ -138,11 +154,15 @@ class Admission:
         into.to_store[key] = into.to_store.get(key, 0) + received - refused
 
     def _why(self, upload: Upload, reading: Reading, now_ms: int, shift_ms: int) -> tuple[str, str]:
-        device = self.registry.devices.get(reading.device)
+        registry, name = self.registry, reading.device
+        if upload.agent in registry.denied:
+            return DENIED_AGENT, f"'{upload.agent}' was denied; approve it if it may speak"
+        device = registry.devices.get(name)
         if device is None:
-            return "unknown device", f"'{reading.device}' is not in the registry"
+            reason = registry.out.get(name, UNKNOWN_DEVICE)
+            return reason, _WHY_OUT[reason].format(name)
         if device.agent != upload.agent:
-            return "device of another agent", f"'{reading.device}' belongs to '{device.agent}'"
+            return OTHERS_DEVICE, f"'{name}' belongs to '{device.agent}'"
         clock = f", its agent's clock corrected by {shift_ms} ms" if shift_ms else ""
         return "impossible time", f"{reading.time} ms, received at {now_ms} ms{clock}"
 

@@ -10,6 +10,7 @@ import msgspec
 
 from cloud_ingest.framelog import counts_of
 from cloud_ingest.ledger import ranges_of
+from cloud_ingest.registry.model import UNANNOUNCED
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _SHOWN_BYTES = 2048
 _QUARANTINED = "quarantined:"
 _HOUR_MS = 3_600_000
-_UNANNOUNCED = ("unknown device", "device of another agent")
 
 
 class _Named(msgspec.Struct):
@@ -89,7 +89,7 @@ class LedgerReader:
         found = [
             (agent, msgspec.json.decode(payload, type=_Named).device[:64], at_ms)
             for _, agent, reason, payload, at_ms in rows
-            if reason in _UNANNOUNCED
+            if reason in UNANNOUNCED
         ]
         return (rows[-1][0] if rows else last), found
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cloud_ingest.registry.checks import Ground, check
 from cloud_ingest.registry.mistakes import first_of
-from cloud_ingest.registry.model import Device, Registry, Site
+from cloud_ingest.registry.model import RETIRED_DEVICE, Device, Registry, Site
 from cloud_ingest.registry.sheets import read_sheets
 from device_profiles.loading import load_catalogue
 
@@ -30,4 +30,5 @@ def load_registry(devices: Path, sites: Path) -> Registry:
     if checked.mistakes:
         raise first_of(checked.mistakes)
     in_service = {device.id: device for device in checked.devices.values() if not device.retired_on}
-    return Registry(checked.sites, in_service)
+    retired = dict.fromkeys(checked.devices.keys() - in_service, RETIRED_DEVICE)
+    return Registry(checked.sites, in_service, retired)

@@ -11,7 +11,7 @@ from cloud_ingest.registry.approval import Sighting, cursor, note_sightings
 from cloud_ingest.registry.database import Database
 from cloud_ingest.registry.importing import Order, Report, run_import
 from cloud_ingest.registry.mistakes import first_of
-from cloud_ingest.registry.model import Registry
+from cloud_ingest.registry.model import DENIED_DEVICE, RETIRED_DEVICE, UNKNOWN_PROFILE, Registry
 from cloud_ingest.registry.sheets import read_sheets
 from device_profiles.loading import load_catalogue
 from telemetry.errors import ConfigError, Unavailable
@@ -75,17 +75,23 @@ class Keeper:
         if revision == self._revision:
             return
         contents = self.database.contents()
-        denied = {name for name, told in self.database.decisions("agent").items() if not told.allowed}
-        usable = {}
+        denied, out = (
+            {name for name, told in self.database.decisions(kind).items() if not told.allowed}
+            for kind in ("agent", "device")
+        )
+        why, usable = dict.fromkeys(out, DENIED_DEVICE), {}
         for device in contents.devices.values():
-            if not device.device_class:
+            if device.retired_on:
+                why[device.id] = RETIRED_DEVICE
+            elif not device.device_class:
+                why[device.id] = UNKNOWN_PROFILE
                 log.error(
                     "unknown_profile", device=device.id, profile=device.profile,
                     way_out="add its profile, or import the device with another",
                 )  # fmt: skip
-            elif not device.retired_on and device.agent not in denied:
+            elif device.agent not in denied:
                 usable[device.id] = device
-        self.registry, self._revision = Registry(contents.sites, usable), revision
+        self.registry, self._revision = Registry(contents.sites, usable, why, frozenset(denied)), revision
 
     # -- inside ----------------------------------------------------------------------------------------
 

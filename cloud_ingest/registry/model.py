@@ -9,6 +9,11 @@ import msgspec
 from telemetry.text import Text
 
 Datum = Literal["wgs84", "gcj02", "bd09"]
+DENIED_AGENT, DENIED_DEVICE = "denied agent", "denied device"
+RETIRED_DEVICE, UNKNOWN_PROFILE = "retired device", "unknown profile"
+UNKNOWN_DEVICE, OTHERS_DEVICE = "unknown device", "device of another agent"
+UNANNOUNCED = (UNKNOWN_DEVICE, OTHERS_DEVICE, DENIED_AGENT, DENIED_DEVICE, RETIRED_DEVICE)
+"""Reasons for which a reading waits in quarantine, and which somebody should see and decide on."""
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -49,10 +54,12 @@ class Device(msgspec.Struct, frozen=True, rename={"device_class": "class"}):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """All that is in service, by id."""
+    """All that is in service, by id; why the other known devices are not; and through whom nobody may speak."""
 
     sites: dict[str, Site]
     devices: dict[str, Device]
+    out: dict[str, str] = {}  # device → DENIED_DEVICE, RETIRED_DEVICE, UNKNOWN_PROFILE
+    denied: frozenset[str] = frozenset()  # agents
 
 
 class Contents(msgspec.Struct, frozen=True):

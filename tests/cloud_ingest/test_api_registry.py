@@ -83,14 +83,43 @@ async def test_nobody_speaks_through_a_denied_agent(city):
     city.bench.deliver(
         city.bench.upload(1, {"temperature": 30.0}, device="chg-01", agent="edge-02"), agent="edge-02"
     )
-    assert [entry["reason"] for entry in await city.get("/api/data/quarantine")] == ["unknown device"]
+    assert [entry["reason"] for entry in await city.get("/api/data/quarantine")] == ["denied agent"]
     await city.post("/api/data/registry/agents/edge-02/approve", json={})
     assert "chg-01" in {device["id"] for device in await city.get("/api/data/devices")}
+    assert await city.post("/api/data/quarantine/requeue", json={"reason": "denied agent"}) == {"requeued": 1}
+    city.bench.pipeline.process_again()
+    city.bench.writer.flush()
+    assert city.bench.fates("edge-02") == {"received": 1, "stored": 1, "quarantined": 0, "duplicated": 0}
     log = await city.get("/api/data/registry/changes", limit=2)
     assert [(entry["by"], entry["what"]) for entry in log] == [
         ("local", "agent edge-02 allowed"),
         ("local", "agent edge-02 denied"),
     ]
+
+
+async def test_denied_retired_and_unannounced_are_told_and_counted_apart(city):
+    def speak(seq, *devices):
+        for nth, device in enumerate(devices):
+            city.bench.deliver(city.bench.upload(seq + nth, {"sound_level": 50.0}, device=device))
+
+    speak(1, "noise-08", "noise-09")
+    await city.post("/api/data/registry/devices/noise-09/deny", json={"note": "a stranger's"})
+    await city.post("/api/data/registry/devices/noise-01/retire")
+    speak(11, "noise-01", "noise-08", "noise-09", "noise-09", "chg-01")
+    wanted = {"retired device": 1, "unknown device": 3, "denied device": 2, "device of another agent": 1}
+    told = (await city.get("/api/data/accounting", agent="edge-01"))["agents"]["edge-01"]
+    assert told["quarantined"] == wanted
+    (entry,) = await city.get("/api/data/quarantine", reason="retired device")
+    assert entry["detail"] == "'noise-01' was taken out of service"
+    seen = {item["id"]: item for item in await city.get("/api/data/registry/unannounced")}
+    assert (seen["noise-09"]["state"], seen["noise-09"]["times"]) == ("denied", 3)
+    assert (seen["noise-01"]["state"], seen["noise-08"]["state"]) == ("pending", "pending")
+    await city.post("/api/data/registry/devices/noise-09", method="PUT", json={**NEW, "agent": "edge-01"})
+    for reason, count in (("denied device", 2), ("unknown device", 3)):
+        assert await city.post("/api/data/quarantine/requeue", json={"reason": reason}) == {"requeued": count}
+    city.bench.pipeline.process_again()
+    told = (await city.get("/api/data/accounting", agent="edge-01"))["agents"]["edge-01"]
+    assert told["quarantined"] == {"retired device": 1, "unknown device": 2, "device of another agent": 1}
 
 
 async def test_a_retired_device_is_out_of_service_and_can_still_be_found(city):
