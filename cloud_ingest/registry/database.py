@@ -24,7 +24,7 @@ from telemetry.schema import back_up, backup_of, cannot_copy, copy_tables
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from device_profiles.profile import Profile
     from telemetry.config import Secret
@@ -111,15 +111,25 @@ class Database:
 
     def read(self, connection: sa.Connection) -> Contents:
         """Do the same inside a transaction."""
-        sites = connection.execute(sa.select(tables.sites).order_by(tables.sites.c.id)).mappings()
-        devices = connection.execute(sa.select(tables.devices).order_by(tables.devices.c.id)).mappings()
+        sites, devices = tables.sites.c, tables.devices.c
         return Contents(
             {
-                row["id"]: Site(name=Text(row["name_zh"], row["name_en"]), **_only(row, _SITE))
-                for row in sites
+                name: Site(name, Text(zh, en), *rest)
+                for name, zh, en, *rest in connection.execute(_ordered(sites, _SITE))
             },
-            {row["id"]: self._device(row) for row in devices},
+            {row[0]: self._device(row) for row in connection.execute(_ordered(devices, _DEVICE))},
         )
+
+    def taken_files(self, producer: str) -> str:
+        """Return the digest of the files that ``producer`` took in last, ``""`` when it took none."""
+        query = sa.select(tables.files.c.digest).where(tables.files.c.producer == producer)
+        with self._begin() as connection:
+            return connection.execute(query).scalar() or ""
+
+    def note_files(self, producer: str, digest: str) -> None:
+        """Remember that they are in."""
+        with self.noting() as connection:
+            put(connection, tables.files, [{"producer": producer, "digest": digest}])
 
     def decisions(self, kind: str) -> dict[str, Decision]:
         """Return what was decided on agents or on devices, by id."""
@@ -180,14 +190,11 @@ class Database:
         except sa.exc.ProgrammingError as error:
             raise cannot_copy(self.name, schema, str(error.orig)) from None
 
-    def _device(self, row: sa.RowMapping) -> Device:
-        profile = self._profiles.get(row["profile"])
-        return Device(
-            name=Text(row["name_zh"], row["name_en"]),
-            device_class=profile.device_class if profile else "",
-            period_s=profile.timing.period_s if profile else 0.0,
-            **_only(row, _DEVICE),
-        )
+    def _device(self, row: Sequence[Any]) -> Device:
+        name, zh, en, of_profile, site, agent, lon, lat, owner, *rest = row
+        profile = self._profiles.get(of_profile)
+        of_class, period_s = (profile.device_class, profile.timing.period_s) if profile else ("", 0.0)
+        return Device(name, Text(zh, en), of_class, of_profile, site, agent, lon, lat, owner, period_s, *rest)
 
     def _arguments(self) -> dict[str, Any]:
         if self._url.get_backend_name() == "sqlite":
@@ -228,12 +235,14 @@ def put(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), rows)
 
 
+def _ordered(columns: Any, rest: Sequence[str]) -> sa.Select[Any]:
+    """Return the query for id, both names and the rest, as the structs have them."""
+    names = (rest[0], "name_zh", "name_en", *rest[1:])
+    return sa.select(*(columns[name] for name in names)).order_by(columns.id)
+
+
 def _name(name: Text) -> dict[str, str]:
     return {"name_zh": name.zh, "name_en": name.en}
-
-
-def _only(row: sa.RowMapping, names: Iterable[str]) -> dict[str, Any]:
-    return {name: row[name] for name in names}
 
 
 def _url(text: str) -> sa.URL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from cloud_ingest.config import RegistryConfig
     from cloud_ingest.reader import LedgerReader
+    from cloud_ingest.registry.sheets import Kind
     from telemetry.clock import Clock
     from telemetry.readings import AgentStatus
 
@@ -104,7 +106,13 @@ class Keeper:
             if self._wrong is not None:
                 raise self._wrong
             return None
-        sheets = [*read_sheets(sites, kind="sites"), *read_sheets(devices, kind="devices")]
+        given: tuple[tuple[Path, Kind], ...] = ((sites, "sites"), (devices, "devices"))
+        read = [(path, kind, _bytes(path)) for path, kind in given]
+        digest = self._digest([data for _, _, data in read])
+        if digest == self.database.taken_files(self._producer):  # what was changed by hand since then stays
+            self._files, self._wrong = stamp, None
+            return None
+        sheets = [sheet for path, kind, data in read for sheet in read_sheets(path, data, kind)]
         order = Order(
             "configuration", self.clock.now_ms(), self._config.bounds, self._config.datum, missing="retire",
             origin="file", only_origin=True,
@@ -113,7 +121,15 @@ class Keeper:
         self._files, self._wrong = stamp, first_of(report.mistakes) if report.mistakes else None
         if self._wrong is not None:
             raise self._wrong
+        self.database.note_files(self._producer, digest)
         return report
+
+    def _digest(self, files: Iterable[bytes]) -> str:
+        """Return what tells two versions of the files apart, and of all that they are checked against."""
+        seen = hashlib.sha256(repr((self._config.bounds, self._config.datum, sorted(self.profiles))).encode())
+        for data in files:
+            seen.update(len(data).to_bytes(8, "big") + data)
+        return seen.hexdigest()
 
     def _see(self, ledger: LedgerReader, agents: Iterable[AgentStatus]) -> None:
         self._upto, entries = ledger.unannounced(self._upto, _MOST)
@@ -168,6 +184,13 @@ class Renewal:
         elif keeper.problem and not problem:
             log.info("registry_renewed")
         keeper.problem = problem
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(path, "$", f"cannot be read: {error.strerror}") from None
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -72,3 +72,8 @@ cursors = sa.Table(  # how far each ingest has read its quarantine for sightings
     sa.Column("producer", sa.String(64), primary_key=True),
     sa.Column("upto", sa.BigInteger, nullable=False),
 )  # fmt: skip
+files = sa.Table(  # that each ingest took in last
+    "files", metadata,
+    sa.Column("producer", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+)  # fmt: skip

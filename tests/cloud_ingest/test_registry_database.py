@@ -53,7 +53,7 @@ def test_opening_again_keeps_everything_and_a_newer_schema_is_refused(registry, 
     with pytest.raises(ConfigError) as caught:
         newer.open()
     newer.close()
-    assert "its schema is not known here, where the newest is 0001" in str(caught.value)
+    assert "its schema is not known here, where the newest is 0002" in str(caught.value)
     assert "run the version of Yemai that last opened it" in str(caught.value)
 
 
@@ -61,7 +61,7 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 
 
 def upgrade():
@@ -72,7 +72,7 @@ def upgrade():
 def test_what_is_older_is_copied_before_it_is_migrated(registry, url, tmp_path, monkeypatch):
     before = registry.contents()
     shutil.copytree(MIGRATIONS, tmp_path / "migrations")
-    (tmp_path / "migrations" / "versions" / "v0002_next.py").write_text(NEXT)
+    (tmp_path / "migrations" / "versions" / "v0003_next.py").write_text(NEXT)
     monkeypatch.setattr("cloud_ingest.registry.database.MIGRATIONS", tmp_path / "migrations")
     registry.close()
     with database(url) as newer:
@@ -80,11 +80,11 @@ def test_what_is_older_is_copied_before_it_is_migrated(registry, url, tmp_path, 
         columns = [column["name"] for column in sa.inspect(newer._engine).get_columns("sites")]
         assert "next" in columns
         if url.startswith("sqlite"):
-            (copy,) = tmp_path.glob("*.schema-0001.backup")
+            (copy,) = tmp_path.glob("*.schema-0002.backup")
             kept = sa.create_engine(f"sqlite:///{copy}")
             schema = None
         else:
-            kept, schema = newer._engine, "registry_version_0001"
+            kept, schema = newer._engine, "registry_version_0002"
         assert [column["name"] for column in sa.inspect(kept).get_columns("sites", schema=schema)] == columns[
             :-1
         ]
