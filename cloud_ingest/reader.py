@@ -173,7 +173,8 @@ def _waiting(db: sqlite3.Connection) -> Iterator[tuple[str, int, int]]:
 
 
 def _fresh() -> dict[str, Any]:
-    return {"received": 0, "stored": 0, "duplicated": 0, "overwritten": 0, "quarantined": {}, "gaps": []}
+    counts = ("received", "stored", "duplicated", "overwritten", "readmitted", "quarantine_evicted")
+    return {**dict.fromkeys(counts, 0), "quarantined": {}, "gaps": []}
 
 
 def _of(agents: dict[str, Any], agent: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 
 from cloud_ingest.api import accounts, catalogue, health, live, readings, registry, trial
 from cloud_ingest.api.access import Access
@@ -15,6 +16,8 @@ from cloud_ingest.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from fastapi import FastAPI
 
     from cloud_ingest.api.parts import Parts
     from cloud_ingest.config import KeyConfig
@@ -27,9 +30,9 @@ Times are UTC milliseconds, places WGS-84. Send a key as `Authorization: Bearer 
 def make_api(parts: Parts, keys: Sequence[KeyConfig]) -> FastAPI:
     """Return the application."""
     access = Access(keys, parts.clock)
-    api = FastAPI(
-        title="Yemai data API · 叶脉数据接口", version="1", description=_ABOUT,
-        dependencies=[Depends(no_unknown_query)], responses=COMMON,
+    api = FastAPIOffline(  # a city's network reaches no CDN
+        "/docs", None, title="Yemai data API · 叶脉数据接口", version="1", description=_ABOUT, static_url="/docs-files",
+        dependencies=[Depends(no_unknown_query)], responses=COMMON, swagger_ui_parameters={"validatorUrl": None},
     )  # fmt: skip
     handle_errors(api)
     readers = APIRouter(dependencies=[access.needs("read")])

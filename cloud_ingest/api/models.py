@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -10,6 +10,7 @@ Point = tuple[int, float | None, int]
 """Time, value, quality."""
 Ms = int
 """UTC milliseconds."""
+Step = Literal["accepted", "executed", "verified", "failed", "expired", "refused"]
 
 
 class Text(BaseModel):
@@ -99,6 +100,17 @@ class TreeDistrict(BaseModel):
     streets: list[TreeStreet]
 
 
+class ConfigState(BaseModel):
+    """What became of the configuration that the centre wants an agent to run with."""
+
+    running: str = Field(
+        default="", description="Version in force; empty for the file on the site's own disk."
+    )
+    wanted: str = ""
+    state: Literal["in_force", "trying", "refused", "rolled_back"] = "in_force"
+    error: str = ""
+
+
 class Agent(BaseModel):
     """An edge agent's presence, and what it tells of itself; figures carry their unit in their name."""
 
@@ -107,7 +119,7 @@ class Agent(BaseModel):
     since: Ms
     boot: str
     version: str
-    config: dict[str, Any] | None
+    config: ConfigState | None
     metrics: dict[str, float]
 
 
@@ -141,17 +153,6 @@ class Gap(BaseModel):
     seconds: float
 
 
-class Action(BaseModel):
-    """A step of a command, or a transition judged at the site; ``body`` is the whole of it as the agent told it."""
-
-    id: str
-    step: str
-    agent: str
-    device: str
-    at_ms: Ms
-    body: dict[str, Any]
-
-
 class Entry(BaseModel):
     """A quarantined message or reading; its bytes as ``text`` or as ``hex``, at most 2,048 of ``bytes``."""
 
@@ -179,12 +180,13 @@ class Loss(BaseModel):
 class Account(BaseModel):
     """What became of samples: ``received = stored + waiting + quarantined``."""
 
-    model_config = {"extra": "allow"}
     received: int
     stored: int
-    duplicated: int
-    overwritten: int
-    quarantined: dict[str, int]
+    duplicated: int = Field(description="Came once more, and was counted before.")
+    overwritten: int = Field(description="Stored, and replaced by another upload's.")
+    readmitted: int = Field(description="Had been in quarantine.")
+    quarantine_evicted: int = Field(description="Of what is quarantined: pushed out by newer entries.")
+    quarantined: dict[str, int] = Field(description="By reason.")
     gaps: list[Loss]
 
 
@@ -249,13 +251,17 @@ class Mistake(BaseModel):
     hint: Text
 
 
+Value = Text | str | float | None
+"""What a field of a site or device holds."""
+
+
 class Change(BaseModel):
     """What becomes of one site or device; ``fields`` holds before and after."""
 
     kind: Literal["site", "device"]
     id: str
     change: Literal["new", "changed", "retired", "removed"]
-    fields: dict[str, tuple[Any, Any]]
+    fields: dict[str, tuple[Value, Value]]
 
 
 class Report(BaseModel):
@@ -290,18 +296,71 @@ class Requeued(BaseModel):
     requeued: int
 
 
-class Transition(BaseModel):
-    """One change of one alarm, as the alarm feed carries it."""
+class Guidance(BaseModel):
+    """What an operator is told beside the title."""
 
-    model_config = {"extra": "allow"}
+    cause: Text | None = None
+    consequence: Text | None = None
+    advice: Text | None = None
+
+
+class Transition(BaseModel):
+    """One change of one alarm, as the alarm feed carries it; what has its default is left out."""
+
     id: str
-    alarm: str
-    change: Literal["began", "worsened", "eased", "ended"]
+    alarm: str = Field(description="The same in the feed, on the desk and at the site.")
+    change: Literal["began", "worsened", "eased", "ended", "released"]
     device: str
+    device_class: str
     rule: str
-    time: Ms
-    judged: Ms
+    metric: str
+    severity: int = Field(ge=1, le=4, description="1 blue, 2 yellow, 3 orange, 4 red")
+    category: Literal["fire", "warning", "fault", "maintenance", "test", "tamper"]
     title: Text
+    time: Ms = Field(description="When it came true, in the device's time.")
+    judged: Ms
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    retrospective: bool = False
+    because: Text | None = None
+    shadow: bool = False
+    suppressed_by: str = ""
+    origin: str = ""
+    chattering: bool = False
+    fleeting: bool = False
+    guidance: Guidance | None = None
+    labels: dict[str, str] = {}
+
+
+class Result(BaseModel):
+    """One step of one command, as the agent told it; what has its default is left out."""
+
+    id: str
+    device: str
+    state: Step
+    time: Ms
+    metric: str = ""
+    value: float | None = None
+    command: str = ""
+    read_back: float | None = None
+    problem: str = ""
+    by: str = ""
+    cause: str = Field(default="", description="The alarm that a local linkage answers.")
+    v: int = 1
+    text: str | None = None
+    text_back: str | None = None
+
+
+class Action(BaseModel):
+    """A step of a command, or a transition judged at the site; ``body`` is the whole of it as the agent told it."""
+
+    id: str
+    step: Step | Literal["judged"]
+    agent: str
+    device: str
+    at_ms: Ms
+    body: Result | Transition
 
 
 class Trial(BaseModel):

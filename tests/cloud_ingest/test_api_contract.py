@@ -1,16 +1,26 @@
 """What OpenAPI promises, every route keeps: schemathesis asks, with all its checks."""
 
 import asyncio
+import re
 
+import httpx
 import pytest
 import schemathesis
 from api_world import World
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from world import CLASSES
 
 from cloud_ingest.api.access import make_key
 from cloud_ingest.config import KeyConfig
+from rules.engine import Engine
+from rules.frame import Frame
+from rules.pack import load_packs
+from rules.state import State
+from telemetry.codecs import json
+from telemetry.commands import ActionUpload, CommandResult, CommandState
+from telemetry.readings import AgentStatus, ConfigState, Gap, Reading
 
 KEY, DIGEST = make_key()
 CONFIG = schemathesis.Config.from_dict(
@@ -30,10 +40,35 @@ def openapi(tmp_path_factory):
     world.bench.deliver(
         world.bench.upload(1, {"sound_level": 50.0}), world.bench.upload(2, {"x": 1.0}, device="new-1")
     )
+    tell_everything(world)
     world.api.openapi()  # built here, not by the first of several threads
-    yield schemathesis.openapi.from_asgi("/openapi.json", world.api, config=CONFIG)
+    found = schemathesis.openapi.from_asgi("/openapi.json", world.api, config=CONFIG)
+    found.api = world.api
+    found.client = lambda: httpx.AsyncClient(
+        transport=httpx.ASGITransport(world.api), base_url="http://ingest", headers={"X-API-Key": KEY}
+    )
+    yield found
     world.close()
     loop.close()
+
+
+def tell_everything(world):
+    """Something of each kind that an answer can hold."""
+    now, seen = world.bench.clock.now_ms(), {"smoke_alarm": 1.0}
+    found = Engine(load_packs(), CLASSES).evaluate(
+        State.empty(), Frame.of([Reading("smoke-01", now, seen)], CLASSES["smoke_detector"]), now
+    )[1]
+    results = (CommandResult("c1", "smoke-01", CommandState.VERIFIED, now, value=1.0, read_back=1.0),)
+    gaps = (Gap("outbox_full", 3, now - 9, now),)
+    world.bench.deliver(
+        json.encode(
+            ActionUpload("edge-01", "b", 3, now, gaps=gaps, results=results, transitions=tuple(found))
+        )
+    )
+    config = ConfigState("2", "3", "refused", "no such bus")
+    world.source.told.append(
+        AgentStatus("edge-01", True, "b", now, now, "1.0", config, {"buffer_lasts_s": 9.0})
+    )
 
 
 def operations(openapi):
@@ -64,3 +99,47 @@ def test_every_route_keeps_its_promise(openapi, mode):
         else:
             probed += 1
     assert probed > 15
+
+
+def loose(schema, where):
+    """Return where a schema says nothing of what stands there."""
+    if not isinstance(schema, dict):
+        return
+    if schema.get("additionalProperties") is True or not schema.keys() - {"title", "description", "default"}:
+        yield where
+    for name, part in schema.get("properties", {}).items():
+        yield from loose(part, f"{where}.{name}")
+    for key in ("items", "additionalProperties"):
+        yield from loose(schema.get(key), f"{where}[]")
+    for part in (*schema.get("anyOf", ()), *schema.get("prefixItems", ())):
+        yield from loose(part, where)
+
+
+async def test_every_field_of_an_answer_has_a_type_and_every_answer_has_no_other(openapi):
+    told = openapi.api.openapi()
+    parts = told["components"]["schemas"]
+    assert [place for name, part in parts.items() for place in loose(part, name)] == []
+    async with openapi.client() as client:
+        for path, model in (("accounting", "AgentAccount"), ("agents", "Agent"), ("actions", "Action")):
+            answer = (await client.get(f"/api/data/{path}")).json()
+            rows = answer["agents"].values() if path == "accounting" else answer
+            assert rows
+            for row in rows:
+                assert row.keys() == parts[model]["properties"].keys()
+        bodies = [row["body"] for row in (await client.get("/api/data/actions")).json()]
+    known = [parts[name]["properties"].keys() for name in ("Result", "Transition")]
+    assert len(bodies) == 2
+    assert all(any(body.keys() <= names for names in known) for body in bodies)
+
+
+async def test_the_page_that_shows_it_needs_nothing_from_outside(openapi):
+    async with openapi.client() as client:
+        page = (await client.get("/docs")).text
+        wanted = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert len(wanted) >= 3
+        for url in wanted:
+            answer = await client.get(url)
+            assert (url[0], answer.status_code) == ("/", 200)
+            assert len(answer.content) > 1000
+        assert "://" not in page
+        assert '"validatorUrl": null' in page, "or a browser would ask a validator on the internet"
