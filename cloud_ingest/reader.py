@@ -72,6 +72,16 @@ class LedgerReader:
                 )
         return agents
 
+    def losses(self, agent: str, span: tuple[int, int]) -> list[dict[str, Any]]:
+        """Return what an agent tells that it lost of what was read in ``span`` (UTC ms), the least first."""
+        with self._open() as db:
+            rows = db.execute(
+                'SELECT cause, samples, start, "end" FROM gaps WHERE agent = ? AND start <= ? AND "end" >= ?'
+                " ORDER BY samples",
+                (agent, span[1], span[0]),
+            ).fetchall()
+        return [dict(zip(("cause", "samples", "start", "end"), row, strict=True)) for row in rows]
+
     def unannounced(self, after: int, most: int) -> tuple[int, list[tuple[str, str, int]]]:
         """Return ``(agent, device, arrival)`` of entries that no registered device may have said, and the last entry.
 

@@ -76,6 +76,9 @@ class Store(Protocol):
     ) -> list[tuple[int, int]]:
         """Return ``(from, to)`` between two rows with a good value that are further apart than ``longer_ms``."""
 
+    def doubts(self, device_class: str, device: str, span: tuple[int, int]) -> dict[str, int]:
+        """Return the commonest quality that is not good, by metric; of metrics that have any in ``span``."""
+
     def count(self) -> dict[str, int]:
         """Return the samples that are there, by class."""
 

@@ -145,12 +145,27 @@ class History(BaseModel):
     points: list[tuple[Ms, float | None, int]]
 
 
+class Loss(BaseModel):
+    """What an agent itself tells that it lost."""
+
+    cause: str
+    samples: int
+    start: Ms
+    end: Ms
+
+
 class Gap(BaseModel):
-    """A span without a good value."""
+    """A span without a good value, between two that were."""
 
     from_ms: Ms
     to_ms: Ms
     seconds: float
+    cause: str = Field(
+        description="What the agent tells that it lost something by (outbox_full, …), the commonest quality of what was "
+        "read meanwhile (no_answer, link_down, implausible, stuck, …), or silent: nothing came.",
+        examples=["no_answer"],
+    )
+    losses: list[Loss] = Field(description="All that the device's agent tells that it lost meanwhile.")
 
 
 class Entry(BaseModel):
@@ -166,15 +181,6 @@ class Entry(BaseModel):
     bytes: int
     text: str | None = None
     hex: str | None = None
-
-
-class Loss(BaseModel):
-    """What an agent itself tells that it lost."""
-
-    cause: str
-    samples: int
-    start: Ms
-    end: Ms
 
 
 class Account(BaseModel):

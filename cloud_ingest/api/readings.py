@@ -10,6 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from cloud_ingest.api import models
 from cloud_ingest.api.answers import answer, of
+from cloud_ingest.api.causes import explained
 from cloud_ingest.api.parts import Parts, known
 from cloud_ingest.api.tables import MEDIA, Format, accepted, written
 from cloud_ingest.store import Aggregate
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 20_000
 """In an answer as JSON; the other formats have no end."""
+MOST_GAPS = 1000
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _FIRST_MS = 1_577_836_800_000  # 2020-01-01: nothing is admitted that is older
@@ -118,7 +120,7 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get(
         "/gaps",
-        summary="When a device said nothing good",
+        summary=f"When a device said nothing good, and why; the newest {MOST_GAPS}",
         responses=of(list[models.Gap]),
         response_model=None,
     )
@@ -129,12 +131,13 @@ def routes(parts: Parts) -> APIRouter:
         longer_than_s: Annotated[float, Query(gt=0, le=1e9, allow_inf_nan=False)] = 60.0,
     ) -> Response:
         of_device = parts.device(device)
-        found = await run_in_threadpool(
-            parts.store.gaps, of_device.device_class, device, _span(from_ms, to_ms), int(longer_than_s * 1000)
-        )
-        return answer(
-            [{"from_ms": begin, "to_ms": end, "seconds": (end - begin) / 1000} for begin, end in found]
-        )
+        span, longer_ms = _span(from_ms, to_ms), int(longer_than_s * 1000)
+
+        def ask() -> list[dict[str, Any]]:
+            found = parts.store.gaps(of_device.device_class, device, span, longer_ms)
+            return explained(parts, of_device, found[-MOST_GAPS:])
+
+        return answer(await run_in_threadpool(ask))
 
     def _span(from_ms: int | None, to_ms: int | None) -> tuple[int, int]:
         end = parts.clock.now_ms() if to_ms is None else to_ms

@@ -158,6 +158,15 @@ class Store:
             [device, *span, longer_ms],
         )
 
+    def doubts(self, device_class: str, device: str, span: tuple[int, int]) -> dict[str, int]:
+        """See the seam."""
+        metrics = list(self._classes[device_class].metrics)
+        asked = ", ".join(f'mode("{m}__q") FILTER (WHERE "{m}__q" >= {UNCERTAIN_FROM})' for m in metrics)
+        (row,) = self._ask(
+            f'SELECT {asked} FROM "{device_class}" WHERE device = ? AND time BETWEEN ? AND ?', [device, *span]
+        )
+        return {metric: code for metric, code in zip(metrics, row, strict=True) if code is not None}
+
     def count(self) -> dict[str, int]:
         """See the seam."""
         return {

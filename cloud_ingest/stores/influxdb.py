@@ -18,7 +18,7 @@ from cloud_ingest.influx import Link, Server, identifier, text
 from cloud_ingest.lines import lines, prefix
 from cloud_ingest.store import Aggregate, Rejected, Written
 from telemetry.errors import Refused
-from telemetry.quality import ABSENT
+from telemetry.quality import ABSENT, UNCERTAIN_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -151,6 +151,19 @@ class Store:
         times = np.fromiter((row["time"] for row in rows), np.int64)
         wide = np.flatnonzero(np.diff(times) > longer_ms)
         return list(zip(times[wide].tolist(), times[wide + 1].tolist(), strict=True))
+
+    def doubts(self, device_class: str, device: str, span: tuple[int, int]) -> dict[str, int]:
+        """See the seam."""
+        metrics = self._classes[device_class].metrics
+        asked = ", ".join(f"mode({identifier(f'{m}__q')}) AS {identifier(m)}" for m in metrics)
+        found: dict[str, int] = {}
+        for series in self._server.select(f"SELECT {asked} {_where(device_class, [device], span)}"):
+            row = dict(zip(series.columns, series.values[0], strict=True))
+            codes = {metric: row.get(metric) for metric in metrics}
+            found |= {
+                m: int(code) for m, code in codes.items() if code is not None and code >= UNCERTAIN_FROM
+            }
+        return found
 
     def count(self) -> dict[str, int]:
         """See the seam."""

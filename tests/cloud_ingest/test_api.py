@@ -14,7 +14,8 @@ from cloud_ingest.api import live as live_module
 from cloud_ingest.api import readings
 from cloud_ingest.source import Delivery
 from telemetry.codecs import json as json_codec
-from telemetry.readings import Reading, Upload
+from telemetry.quality import Quality
+from telemetry.readings import Gap, Reading, Upload
 
 T0 = 1_764_000_000_000
 DAY = 86_400_000
@@ -239,3 +240,29 @@ async def test_deep_health_names_the_part_and_its_threshold(city):
     told = await city.get("/api/health/deep")
     assert (told["status"], told["parts"]["store_lag"]["value"]) == ("degraded", 61.0)
     assert told["parts"]["store_lag"]["degraded_from"] == 60.0
+
+
+async def test_a_gap_tells_why_there_was_nothing_to_believe(city):
+    def speak(seq, gaps=(), *told):
+        readings = tuple(
+            Reading("noise-01", T0 - 1_000_000 + second * 1000, {"sound_level": value}, {"sound_level": code} if code else {})
+            for second, value, code in told
+        )  # fmt: skip
+        city.bench.deliver(json_codec.encode(Upload("edge-01", "b", seq, T0, readings, gaps)))
+
+    bad = [(second, None, Quality.NO_ANSWER) for second in range(10, 70, 10)]
+    speak(1, (), (0, 50.0, 0), *bad, (20, 999.0, 0), (70, 50.0, 0), (170, 50.0, 0), (400, 50.0, 0))
+    at = T0 - 1_000_000
+    speak(
+        2,
+        (Gap("outbox_full", 7, at + 200_000, at + 300_000), Gap("disk_full", 1, at + 190_000, at + 200_000)),
+    )
+    span = {"device": "noise-01", "from_ms": at, "to_ms": T0}
+    first, second, third = await city.get("/api/data/gaps", **span, longer_than_s=60)
+    assert first == {"from_ms": at, "to_ms": at + 70_000, "seconds": 70.0, "cause": "no_answer", "losses": []}
+    assert (second["from_ms"] - at, second["cause"]) == (70_000, "silent")
+    assert (third["to_ms"] - at, third["cause"]) == (400_000, "outbox_full")
+    assert [(loss["cause"], loss["samples"]) for loss in third["losses"]] == [
+        ("disk_full", 1),
+        ("outbox_full", 7),
+    ]

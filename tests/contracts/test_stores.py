@@ -147,6 +147,21 @@ def test_gaps_are_between_good_samples(make):
     assert store.gaps("noise_monitor", "a", ALL, 10_000) == []
 
 
+def test_what_cannot_be_believed_is_told_by_its_commonest_quality(make):
+    store, no_answer, odd = make(), Quality.NO_ANSWER, Quality.IMPLAUSIBLE
+    rows = [
+        ("a", 0, 1.0, 0),
+        ("a", 1000, None, no_answer),
+        ("a", 2000, 900.0, odd),
+        ("a", 3000, None, no_answer),
+    ]
+    store.write([frame(*rows, ("a", 9000, 1.0, 0), ("b", 2000, 900.0, odd))], [[1] * 6], T0)
+    assert store.doubts("noise_monitor", "a", (T0 + 1, T0 + 8999)) == {"sound_level": no_answer}
+    assert store.doubts("noise_monitor", "a", (T0 + 1500, T0 + 2500)) == {"sound_level": odd}
+    assert store.doubts("noise_monitor", "a", (T0 + 5000, T0 + 9000)) == {}
+    assert store.doubts("smoke_detector", "a", ALL) == {}
+
+
 def test_what_was_written_is_there_after_reopening(make):
     store = make()
     store.write([frame(("a", 0, 1.0, 0))], [[1]], T0)

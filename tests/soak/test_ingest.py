@@ -178,18 +178,18 @@ async def test_a_store_that_is_away_at_full_load_holds_up_nothing_and_gets_every
                     agents.make(begin, float(agents.made % 1000 >= 50))
                 await agents.send()
                 await asyncio.sleep(max(0.0, 0.02 - (time.monotonic() - now)))
-            await wait_until(agents.send, 60, "every upload to be acknowledged while the store is away")
+            await wait_until(agents.send, 900, "every upload to be acknowledged while the store is away")
             assert agents.alarms, "alarms wait for no store"
             grown = me.memory_info().rss - rss
+            print(
+                f"away for {AWAY_S} s: {agents.made} uploads, {len(agents.alarms)} alarms, {grown / 1e6:.0f} MB grown"
+            )
             server.start()
             await wait_until(
-                lambda: stored(http, api_port, agents.made * 3), 600, "the store to have everything"
+                lambda: stored(http, api_port, agents.made * 3), 900, "the store to have everything"
             )
             assert grown < RSS_BYTES
             assert await stop(process) == 0
-        print(
-            f"away for {AWAY_S} s: {agents.made} uploads, {len(agents.alarms)} alarms, {grown / 1e6:.0f} MB grown"
-        )
     finally:
         if process.returncode is None:
             process.kill()
