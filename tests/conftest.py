@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from brokers import Mosquitto
 from databases import PostgreSQL
+from disks import Disk
 
 _LEAK_GRACE_S = 3.0
 _SHARED: set[int] = set()
@@ -54,6 +56,19 @@ def postgres():
     _SHARED.add(server.pid)
     yield server
     server.remove()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 64 MB that a test may fill or freeze."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a disk")
+    try:
+        made = Disk(tmp_path, 64)
+    except (OSError, subprocess.CalledProcessError):
+        missing("mkfs.ext4, or a loop device to mount", "apt install e2fsprogs")
+    yield made
+    made.remove()
 
 
 def missing(what: str, how: str) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import random
 import socket
+from unittest.mock import ANY
 
+import aiohttp
 import aiomqtt
 import pytest
 from waiting import wait_until
@@ -233,3 +235,54 @@ async def test_a_rule_is_tried_let_live_and_broken_while_ingest_runs(
     agent.alarms.clear()
     await wait_until(paged, 20)  # the pack in force stays so
     assert await stop(process) == 0
+
+
+async def test_a_full_disk_acknowledges_nothing_says_so_and_goes_on_when_there_is_room(
+    tmp_path, disk, mosquitto, agent, api_port, http
+):
+    (folder := disk.path / "ingest").mkdir()
+    log, url = tmp_path / "ingest.log", f"http://127.0.0.1:{api_port}/api"
+    with log.open("wb") as told:
+        process = await asyncio.create_subprocess_exec(
+            *command(write_config(folder, mosquitto.port, api_port)), stderr=told
+        )
+
+    async def deep():
+        with contextlib.suppress(aiohttp.ClientError):
+            async with http.get(f"{url}/health/deep") as answer:
+                return await answer.json()
+
+    try:
+        await wait_until(deep, 60, "ingest to answer")
+        disk.fill()
+        sent = 0
+        while b"cannot_commit" not in log.read_bytes():
+            sent += 1
+            await agent.send(upload(sent))
+            await asyncio.sleep(0.005)
+        acked = set(agent.acked)
+        for more in range(20):
+            await agent.send(upload(sent + 1 + more))
+        found = (await deep())["parts"]
+        assert (found["ledger"]["status"], found["ledger"]["value"]) == ("down", 0.0)
+        assert agent.acked == acked
+        assert len(acked) < sent
+        disk.free()
+        await wait_until(lambda: agent.acked == set(range(1, sent + 21)), 60, "everything to be acknowledged")
+
+        async def stored():
+            async with http.get(f"{url}/data/accounting") as answer:
+                return (await answer.json())["store"] == {
+                    "samples": 3 * (sent + 20), "waiting": 0, "by_class": ANY
+                }  # fmt: skip
+
+        await wait_until(stored, 60, "the store to have everything")
+        assert (await deep())["status"] == "ok"
+        assert await stop(process) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    said = log.read_text()
+    assert "No space left on device" in said or "database or disk is full" in said
+    assert "commits_again" in said

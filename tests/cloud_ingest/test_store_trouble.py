@@ -5,7 +5,6 @@ Nothing is told as stored before it is, and what is tried again is there once.
 
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import missing
 from databases import InfluxDB
-from disks import Disk, waits_for_its_disk
+from disks import waits_for_its_disk
 from structlog.testing import capture_logs
 from waiting import wait_until
 from world import CLASSES, Bench
@@ -89,19 +88,6 @@ class Influx:
 
     def is_held_up(self):
         return waits_for_its_disk(self.server.pid)
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of 64 MB."""
-    if os.getuid() != 0:
-        pytest.skip("only root can mount a disk")
-    try:
-        made = Disk(tmp_path, 64)
-    except (OSError, subprocess.CalledProcessError):
-        missing("mkfs.ext4, or a loop device to mount", "apt install e2fsprogs")
-    yield made
-    made.remove()
 
 
 @pytest.fixture(params=[DuckDB, Influx], ids=["duckdb", "influxdb"])
