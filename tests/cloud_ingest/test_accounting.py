@@ -1,10 +1,13 @@
 """What became of every sample, by agent and hour: the sums close whatever comes."""
 
+from pathlib import Path
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 from world import Bench
 
+from cloud_ingest.metrics import Metrics
 from telemetry.codecs import json
 from telemetry.readings import Gap, Reading, Upload
 
@@ -108,3 +111,12 @@ def test_the_sums_close_after_every_step_whatever_comes(bench, steps):
         for account in ("received", "stored", "duplicated"):
             assert sum(e[account] for e in hours) == sum(told[account] for told in totals.values())
         assert sum(e["waiting"] for e in hours) == bench.reader.waiting()
+
+
+def test_every_figure_is_in_the_manual():
+    told = (Path(__file__).parents[2] / "docs" / "data-api.md").read_text("utf-8")
+    kinds = {"counter": "_total", "gauge": "", "histogram": ""}
+    found = {family.name + kinds[family.type] for family in Metrics().registry.collect()}
+    assert len(found) > 12
+    missing = [name for name in found if f"`{name.removeprefix('yemai_ingest_')}" not in told]
+    assert missing == []
