@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import get_args
 
 import httpx
 import pytest
@@ -12,12 +13,17 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from world import CLASSES
 
+from cloud_ingest.api import models
 from cloud_ingest.api.access import make_key
 from cloud_ingest.config import KeyConfig
+from cloud_ingest.registry.approval import Sighting
+from cloud_ingest.registry.importing import Change, Report
+from cloud_ingest.registry.model import Device, Site
 from rules.engine import Engine
 from rules.frame import Frame
 from rules.pack import load_packs
 from rules.state import State
+from telemetry import transitions
 from telemetry.codecs import json
 from telemetry.commands import ActionUpload, CommandResult, CommandState
 from telemetry.readings import AgentStatus, ConfigState, Gap, Reading
@@ -143,3 +149,26 @@ async def test_the_page_that_shows_it_needs_nothing_from_outside(openapi):
             assert len(answer.content) > 1000
         assert "://" not in page
         assert '"validatorUrl": null' in page, "or a browser would ask a validator on the internet"
+
+
+@pytest.mark.parametrize(
+    ("model", "struct"),
+    [
+        (models.Transition, transitions.Transition), (models.Guidance, transitions.Guidance), (models.Result, CommandResult),
+        (models.ConfigState, ConfigState), (models.Loss, Gap), (models.Device, Device), (models.Site, Site),
+        (models.Report, Report), (models.Change, Change), (models.Sighting, Sighting),
+    ],
+    ids=lambda kind: kind.__name__,
+)  # fmt: skip
+def test_openapi_follows_what_is_answered(model, struct):
+    assert {field.alias or name for name, field in model.model_fields.items()} == set(
+        struct.__struct_encode_fields__
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "kind"), [("change", transitions.Change), ("category", transitions.Category)]
+)
+def test_openapi_knows_every_word(field, kind):
+    assert set(get_args(models.Transition.model_fields[field].annotation)) == {word.value for word in kind}
+    assert set(get_args(models.Step)) == {state.value for state in CommandState}
