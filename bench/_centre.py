@@ -15,11 +15,14 @@ import aiohttp
 import psutil
 from aiohttp import web
 
+from command_center.people.sessions import hash_of
 from simulators.vendors import KEY, SECRET, Vendors
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+MACHINE = "yemai_key_of_the_bench"
+BEARER = {"Authorization": f"Bearer {MACHINE}"}
 _ANSWERS_S = 60.0
 NOTIFY = """
 people:
@@ -74,7 +77,8 @@ class Centre:
         (self._folder / "center.toml").write_text(
             f'area = "test"\nbroker = {{ host = "127.0.0.1", port = {self.broker_port} }}\n'
             f'desk = {{ url = "sqlite+aiosqlite:///{self.database}" }}\ndata = {{ url = "http://127.0.0.1:1" }}\n'
-            f'page = {{ port = {self._page_port} }}\nnotify = {{ file = "notify.yaml" }}\n',
+            f'page = {{ port = {self._page_port} }}\nnotify = {{ file = "notify.yaml" }}\n'
+            f'people = {{ keys = [{{ name = "bench", sha256 = "{hash_of(MACHINE)}", rights = ["read", "alarm.comment"] }}] }}\n',
             "utf-8",
         )
         await self.start()

@@ -15,6 +15,7 @@ import aiohttp
 import aiomqtt
 import msgspec
 
+from bench._centre import BEARER
 from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.readings import Ack, DeviceId, MetricName
@@ -176,7 +177,11 @@ async def storm(stage: Stage, size: Size) -> Storm:
     begin = time.time()
     all_news = list(activations(size, int(begin * 1000)))
     told_before = len(vendors.told)
-    async with feeding(port) as feeder, aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
+    async with (
+        feeding(port) as feeder,
+        aiohttp.ClientSession(headers=BEARER) as http,
+        asyncio.TaskGroup() as tasks,
+    ):
         took: list[float] = []
         reading = [tasks.create_task(_reads(http, url, took, n)) for n in range(size.readers)]
         red_at = 0.0
@@ -208,7 +213,7 @@ async def _reads(http: aiohttp.ClientSession, url: str, took: list[float], place
             one = dice.choice(alarms)
             await timed(http, "GET", f"{url}/api/alarms/{one['id']}", took)
             if one["worst"] != "red":
-                words = {"name": f"值班{place}", "comment": "看到了"}
+                words = {"comment": "看到了"}
                 await timed(http, "POST", f"{url}/api/alarms/{one['id']}/comment", took, words)
         await asyncio.sleep(0.4)
 

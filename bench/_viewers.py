@@ -9,10 +9,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
+from bench._centre import BEARER
+
 if TYPE_CHECKING:
     from types import TracebackType
 
 _SEEN_S = 30.0
+_SIGNED = f"Authorization: {BEARER['Authorization']}"
 
 
 class _Page(asyncio.Protocol):
@@ -58,7 +61,7 @@ class Viewers:
             sock.setblocking(False)
             await loop.sock_connect(sock, (host, port))
             transport, page = await loop.create_connection(lambda: _Page(self), sock=sock)
-            transport.write(f"GET /api/stream HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            transport.write(f"GET /api/stream HTTP/1.1\r\nHost: {host}:{port}\r\n{_SIGNED}\r\n\r\n".encode())
             if n < self._slow:
                 transport.pause_reading()
             else:

@@ -23,6 +23,14 @@ class Missing(Exception):
         self.zh = zh
 
 
+class Denied(Exception):
+    """Who asks may not: 401 not known, 403 not allowed, 429 not yet; ``reason`` is for the page."""
+
+    def __init__(self, status: int, zh: str, en: str, *, reason: str = "", after_s: int = 0) -> None:
+        super().__init__(en)
+        self.status, self.zh, self.reason, self.after_s = status, zh, reason, after_s
+
+
 def as_json(content: object, status: int = 200) -> Response:
     """Answer with JSON."""
     return Response(msgspec.json.encode(content), status, media_type="application/json")
@@ -45,6 +53,17 @@ def map_errors(api: FastAPI) -> None:
                 f"the desk's database is away, nothing was done: {error}",
             )
         return as_error(502, "数据服务暂时不可用", f"the data service is away: {error}")
+
+    @api.exception_handler(Denied)
+    async def denied(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Denied)
+        reason = {"reason": error.reason} if error.reason else {}
+        answer = as_json({"error": {"zh": error.zh, "en": str(error), **reason}}, error.status)
+        if error.status == 401:
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        if error.after_s:
+            answer.headers["Retry-After"] = str(error.after_s)
+        return answer
 
     @api.exception_handler(Refused)
     async def refused(_: Request, error: Exception) -> Response:
@@ -83,6 +102,17 @@ _ZH = {
     "it would end before it begins": "结束时间早于开始时间",
     "at most ": "超过允许的最长时间",
     "it has changed since": "该告警已有变化，请刷新后再操作",
+    "the link is not good any more": "链接已失效：已被使用、已过期或已停用",
+    "code: wrong": "动态码不正确，请核对手机时间",
+    "password: at least ": "密码太短，至少 10 个字符",
+    "password: at most ": "密码太长，至多 128 个字符",
+    "password: too easy to guess": "密码太容易猜到，请换一个更长的",
+    "login: ": "登录名须为 2 至 32 个小写字母、数字或 . _ -，以字母开头",
+    "name: ": "姓名须为 1 至 64 个字符，不含冒号",
+    "taken: ": "登录名或姓名已被占用",
+    "roles: ": "角色有误：至少一个；审计员不能兼任安全管理员",
+    "yourself: ": "不能更改自己的权限，须由另一位安全管理员操作",
+    "the last security admin stays": "必须保留至少一位安全管理员",
 }
 
 

@@ -14,7 +14,9 @@ from fastapi.staticfiles import StaticFiles
 from command_center.answers import as_error, as_json, map_errors
 from command_center.guard import Guard
 from command_center.hub import Stream
-from command_center.routes import alarms, audit, cap, holds, incidents, plans, receipts
+from command_center.people import rights
+from command_center.people.rights import needs
+from command_center.routes import alarms, audit, cap, holds, incidents, people, plans, receipts, sessions
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -28,11 +30,13 @@ def make_api(center: Center) -> FastAPI:
     """Return the application."""
     api = FastAPI(title="Yemai command centre · 叶脉指挥中心", version="1", description=__doc__ or "")
     mimetypes.add_type("text/javascript", ".mjs")
+    api.state.gate = center.gate
     map_errors(api)
-    api.add_middleware(Guard)
-    for routes in (alarms, holds, audit, receipts, plans, incidents, cap):
+    api.add_middleware(Guard, secure=center.gate.secure)
+    for routes in (alarms, holds, audit, receipts, plans, incidents, cap, sessions, people):
         routes.add(api, center)
     _add_page(api, center)
+    rights.check(api)
     return api
 
 
@@ -40,7 +44,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
     config, desk, data, hub = center.config, center.desk, center.data, center.hub
     streets = json.loads(config.map.streets.read_text("utf-8")) if config.map.streets else None
 
-    @api.get("/api/overview", summary="All that the page shows, at once")
+    @api.get("/api/overview", summary="All that the page shows, at once", dependencies=[needs("read")])
     async def get_overview() -> Response:
         open_alarms = [center.json_of(alarm) for alarm in await desk.alarms(only_open=True, limit=5000)]
         pmtiles = "/map.pmtiles" if config.map.pmtiles else None
@@ -59,20 +63,33 @@ def _add_page(api: FastAPI, center: Center) -> None:
             }
         )
 
-    @api.get("/api/stream", summary="What changes, as server-sent events: alarm, latest, health")
-    async def get_stream() -> Response:
-        return Stream(hub, center.clock)
+    @api.get(
+        "/api/stream",
+        summary="What changes, as server-sent events: alarm, latest, health; ends with its session",
+        dependencies=[needs("read")],
+    )
+    async def get_stream(request: Request) -> Response:
+        async def is_known() -> bool:
+            return (await center.gate.known(request))[0] is not None
 
-    @api.get("/api/data/{path:path}", summary="Ingest's data API, passed through")
+        return Stream(hub, center.clock, is_known)
+
+    @api.get(
+        "/api/data/{path:path}", summary="Ingest's data API, passed through", dependencies=[needs("read")]
+    )
     async def get_data(path: str, request: Request) -> Response:
         status, body, kind = await data.forward(path, dict(request.query_params))
         return Response(body, status_code=status, media_type=kind)
 
-    @api.get("/api/health/live", summary="The process runs")
+    @api.get("/api/health/live", summary="The process runs", dependencies=[needs("open")])
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
-    @api.get("/api/health/ready", summary="The desk answers; what feeds it is told beside")
+    @api.get(
+        "/api/health/ready",
+        summary="The desk answers; what feeds it is told beside",
+        dependencies=[needs("open")],
+    )
     async def ready() -> dict[str, Any]:
         await desk.alarms(only_open=True, limit=1)
         if center.store.problem:
@@ -80,7 +97,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
         feed = center.feed
         return {"status": "ready", "broker": feed.connected, "feed_ms": feed.heard_ms, "data_ms": data.ok_ms}
 
-    @api.get("/map.pmtiles", include_in_schema=False)
+    @api.get("/map.pmtiles", include_in_schema=False, dependencies=[needs("read")])
     async def pmtiles() -> Response:
         if config.map.pmtiles is None:
             return as_error(404, "没有配置地图", "no map is configured")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from command_center.incident_view import Reader
 from command_center.incidents import Incidents
 from command_center.linkage import Linkage
 from command_center.notices import Telling
+from command_center.people import links, users
+from command_center.people.doors import Doors
+from command_center.people.gate import Gate
 from command_center.planner import Planner
 from command_center.steady import SteadyClock, watch
 from command_center.store import Store
@@ -97,11 +101,13 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             center.tell_incidents()
 
         feed = Feed(config, desk, on_change, clock)
+        gate = Gate(config.people, store, clock, secure=config.page.address.startswith("https://"))
         center = Center(
             config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
-            Reader(planner.plans if planner else None, told, _places(data)), known, told, teller, planner,
-            warner,
+            Reader(planner.plans if planner else None, told, _places(data)), gate,
+            Doors(config.people, store, clock, config.title.zh), known, told, teller, planner, warner,
         )  # fmt: skip
+        await _welcome(config, store, clock)
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")
 
@@ -142,6 +148,20 @@ def _warner(config: CenterConfig, planner: Planner, incidents: Incidents, data: 
     warner = Warner(issuer, planner.plans, incidents.place_of, _places(data))
     incidents.closers.append(warner.closed)
     return warner
+
+
+async def _welcome(config: CenterConfig, store: Store, clock: Clock) -> None:
+    """Where nobody is enrolled yet, print the link by which the first security admin enrols; there is no default password."""
+    async with store.change() as db:
+        if not await users.nobody(db):
+            return
+        token = await links.issue(db, "first", "", clock.now_ms())
+    link = links.address(config.page.address, "first", token)
+    sys.stderr.write(  # to the terminal, not to the log
+        f"尚无用户。一小时内用此链接登记第一位安全管理员（只能用一次）：\n"
+        f"Nobody is enrolled. Within an hour, once, this link enrols the first security admin:\n{link}\n"
+    )
+    sys.stderr.flush()
 
 
 def _places(data: Data) -> Callable[[str], Text | None]:

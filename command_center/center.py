@@ -15,6 +15,8 @@ from command_center.feed import Feed
 from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
+from command_center.people.doors import Doors
+from command_center.people.gate import Gate
 from command_center.places import Places
 from command_center.planner import Planner
 from command_center.policies import Told
@@ -43,6 +45,8 @@ class Center(msgspec.Struct, frozen=True):
     signer: Signer
     incidents: Incidents
     reader: Reader
+    gate: Gate
+    doors: Doors
     places: Places = Places()
     told: Told | None = None
     teller: Teller | None = None
@@ -52,6 +56,15 @@ class Center(msgspec.Struct, frozen=True):
     def json_of(self, alarm: Alarm) -> dict[str, Any]:
         """Return an alarm as the page and other readers see it now."""
         return alarm_json(alarm, self.desk, self.data, self.clock.now_ms())
+
+    def places_of(self, device: str) -> frozenset[str]:
+        """Return where a device is, as a person's areas name it: its site and that site's street.
+
+        Nothing for a device the registry does not know: who has areas then may not touch it.
+        """
+        site = self.data.device(device).get("site")
+        streets = (one.get("street") for one in self.data.known["sites"] if one["id"] == site)
+        return frozenset(place for place in (site, *streets) if place)
 
     def publish(self, alarms: Iterable[Alarm]) -> None:
         """Tell every open page of alarms as they now stand."""

@@ -10,6 +10,7 @@ import msgspec
 from command_center import places, plans, policies
 from command_center.cap import document
 from command_center.correlation import Windows
+from command_center.people.settings import PeopleConfig
 from telemetry import topics
 from telemetry.broker import BrokerConfig
 from telemetry.config import Secret, load_toml
@@ -73,11 +74,20 @@ class CapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the page is served, and where the district's Grafana is, which devices then link to."""
+    """Where the page is served, and where the district's Grafana is, which devices then link to.
+
+    ``url`` is how browsers reach the page when that is not ``http://host:port``; https makes cookies ``Secure``.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8686
+    url: str = ""
     boards: str = ""
+
+    @property
+    def address(self) -> str:
+        """How browsers reach the page."""
+        return self.url.rstrip("/") or f"http://{self.host}:{self.port}"
 
 
 class MapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +112,7 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     places: PlacesConfig = PlacesConfig()
     cap: CapConfig = CapConfig()
     page: PageConfig = PageConfig()
+    people: PeopleConfig = PeopleConfig()
     title: Text = Text("指挥中心", "Command centre")
     map: MapConfig = MapConfig()
     consumer: str = "center"
@@ -121,13 +132,13 @@ def load_config(path: Path) -> CenterConfig:
             hint="like sqlite+aiosqlite:///desk.db or postgresql+psycopg://user@host/desk",
         )  # fmt: skip
     _check_cap(path, config.cap)
-    if config.page.boards and not config.page.boards.startswith(("https://", "http://")):
-        raise ConfigError(
-            path,
-            "$.page.boards",
-            f"'{config.page.boards}' is no address",
-            hint="like https://grafana.example",
-        )
+    for key, url in (("boards", config.page.boards), ("url", config.page.url)):
+        if url and not url.startswith(("https://", "http://")):
+            raise ConfigError(
+                path, f"$.page.{key}", f"'{url}' is no address", hint="like https://grafana.example"
+            )
+    if problem := config.people.problem():
+        raise ConfigError(path, f"$.people.{problem[0]}", problem[1])
     if config.audit.every_s <= 0:
         raise ConfigError(
             path, "$.audit.every_s", f"{config.audit.every_s} is no time between two checkpoints"

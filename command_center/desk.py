@@ -129,6 +129,12 @@ class Desk:
                 for row in rows
             ]
 
+    async def devices_of(self, alarms: Iterable[str]) -> dict[str, str]:
+        """Return the device of each alarm that there is."""
+        query = sa.select(_alarms.c.id, _alarms.c.device).where(_alarms.c.id.in_(list(alarms)))
+        async with self._store.read() as db:
+            return {row.id: row.device for row in await db.execute(query)}
+
     async def held(self) -> list[dict[str, Any]]:
         """Return what is shelved or out of service now or will be."""
         async with self._store.read() as db:

@@ -21,13 +21,21 @@ _CSP = (
     "default-src 'self'; img-src 'self' data: blob:; worker-src 'self' blob:; style-src 'self' 'unsafe-inline';"
     " object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 class Guard:
-    """Wraps the application."""
+    """Wraps the application; ``secure`` when browsers reach it over https."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, secure: bool = False) -> None:
+        self._app, self._secure = app, secure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
@@ -36,9 +44,11 @@ class Guard:
             return
         headers = Headers(scope=scope)
         origin, reads = headers.get("origin"), scope["method"] in {"GET", "HEAD"}
-        send = _with_headers(scope["path"], send)
-        if not reads and origin is not None and origin.split("://")[-1] != headers.get("host"):
-            answer = as_error(403, "拒绝来自其他网站的请求", f"requests from {origin!r} are refused")
+        send = _with_headers(scope["path"], send, secure=self._secure)
+        site = headers.get("sec-fetch-site", "none")
+        foreign = origin is not None and origin.split("://")[-1] != headers.get("host")
+        if not reads and (foreign or site not in {"same-origin", "none"}):
+            answer = as_error(403, "拒绝来自其他网站的请求", f"requests from {origin or site!r} are refused")
             await answer(scope, receive, send)
             return
         if not reads:
@@ -85,12 +95,13 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-def _with_headers(path: str, send: Send) -> Send:
+def _with_headers(path: str, send: Send, *, secure: bool) -> Send:
     async def sends(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers["X-Content-Type-Options"] = "nosniff"
-            headers["Referrer-Policy"] = "no-referrer"
+            headers.update(_HEADERS)
+            if secure:
+                headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
             if not path.startswith("/docs"):
                 headers["Content-Security-Policy"] = _CSP
             headers.setdefault(

@@ -14,9 +14,10 @@ import msgspec
 from starlette.responses import Response
 
 from command_center.answers import as_error
+from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.types import Receive, Scope, Send
 
@@ -31,6 +32,8 @@ _PACE_S = 0.2
 _SEND_S = 10.0
 """A page that takes nothing for so long is gone, or as good as gone."""
 _STILL_S = 15.0
+_OUTLIVES_S = 5.0
+"""How long a stream may outlive the session it was opened with."""
 
 
 class Client:
@@ -106,14 +109,14 @@ class Hub:
 
 
 class Stream(Response):
-    """A page's events, until it goes, falls behind or the centre stops."""
+    """A page's events, until it goes, falls behind, is known no more or the centre stops."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, hub: Hub, clock: Clock) -> None:
+    def __init__(self, hub: Hub, clock: Clock, is_known: Callable[[], Awaitable[bool]]) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._hub, self._clock = hub, clock
+        self._hub, self._clock, self._is_known = hub, clock, is_known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
@@ -131,8 +134,12 @@ class Stream(Response):
                 await asyncio.gather(gone, return_exceptions=True)
 
     async def _events(self, client: Client, send: Send) -> None:
-        chunk = b": hello\n\n"
+        chunk, asked = b": hello\n\n", self._clock.monotonic()
         while chunk:
+            if self._clock.monotonic() - asked > _OUTLIVES_S:
+                asked = self._clock.monotonic()
+                if not await self._may_go_on():
+                    break
             try:
                 async with asyncio.timeout(_SEND_S):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -146,6 +153,12 @@ class Stream(Response):
             except TimeoutError:
                 chunk = b": still here\n\n"
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _may_go_on(self) -> bool:
+        try:
+            return await self._is_known()
+        except Unavailable:
+            return True  # a database that is away takes no alarm from the screens
 
 
 async def _gone(receive: Receive, client: Client) -> None:

@@ -192,6 +192,11 @@ async def of_run(db: AsyncConnection, key: str, plans: Plans) -> dict[str, Any] 
     }  # fmt: skip
 
 
+async def device_of(db: AsyncConnection, key: str) -> str:
+    """Return the device an action is for; KeyError for none."""
+    return str((await _load(db, key)).device)
+
+
 async def _load(db: AsyncConnection, key: str) -> Any:
     row = (await db.execute(sa.select(_actions).where(_actions.c.id == key))).first()
     if row is None:

@@ -32,7 +32,11 @@ def _with_incidents(_: sa.Connection) -> None:
     """2 → 3: incidents and warnings have tables, which make themselves."""
 
 
-PART = Part("desk", events.name, "", (_with_longer_events, _with_incidents))
+def _with_people(_: sa.Connection) -> None:
+    """3 → 4: people, their sessions, links and failures have tables, which make themselves."""
+
+
+PART = Part("desk", events.name, "", (_with_longer_events, _with_incidents, _with_people))
 
 
 def prepare(db: sa.Connection) -> Found:

@@ -194,3 +194,46 @@ warnings_in = sa.Table(  # CAP messages from outside, as they came
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("xml", sa.LargeBinary, nullable=False),
 )
+
+users = sa.Table(  # never deleted: the audit trail names them
+    "users",
+    metadata,
+    sa.Column("login", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False, unique=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+sessions = sa.Table(  # of a person or a wall; what the browser holds is only known by its hash
+    "sessions",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("key", sa.String(64), nullable=False, unique=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("login", sa.String(64), nullable=False, index=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("seen_ms", sa.BigInteger, nullable=False),
+    sa.Column("ends_ms", sa.BigInteger, nullable=False),
+    sa.Column("over_ms", sa.BigInteger),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("browser", sa.String(200), nullable=False),
+)
+
+links = sa.Table(  # good once; only the hash of what stands in the address is kept
+    "links",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("login", sa.String(64), nullable=False),
+    sa.Column("ends_ms", sa.BigInteger, nullable=False),
+    sa.Column("used_ms", sa.BigInteger),
+    sa.Column("totp", sa.String(64), nullable=False),
+)
+
+failures = sa.Table(  # how often signing in failed in a row, for an account or an address
+    "login_failures",
+    metadata,
+    sa.Column("key", sa.String(96), primary_key=True),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("last_ms", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from command_center import notices, runs
-from command_center.answers import Missing, as_error, as_json
-from command_center.audit import Act
+from command_center.answers import Missing, as_json
 from command_center.deeds import Deed, Kind
+from command_center.people.rights import Right, act_of, needs, person_of, touch
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -19,13 +19,35 @@ if TYPE_CHECKING:
     from command_center.center import Center
 
 MOST_AT_ONCE = 1000
-Name = Annotated[str, Field(min_length=1, max_length=64)]
+NEEDED: dict[Kind, Right] = {
+    "acknowledge": "alarm.acknowledge",
+    "take_back": "alarm.acknowledge",
+    "reset": "alarm.acknowledge",
+    "assign": "alarm.assign",
+    "comment": "alarm.comment",
+    "shelve": "alarm.shelve",
+    "unshelve": "alarm.shelve",
+    "withdraw": "device.withdraw",
+    "restore": "device.withdraw",
+}
+
+
+_SUMMARIES: dict[Kind, str] = {
+    "acknowledge": "Say that it is seen",
+    "take_back": "Take the acknowledgement back",
+    "reset": "Release a latched alarm",
+    "assign": "Make it somebody's",
+    "comment": "Add a note",
+    "shelve": "Shelve it for a while, with a reason",
+    "unshelve": "Take it from the shelf",
+    "withdraw": "Take its device out of service",
+    "restore": "Put its device back in service",
+}
 
 
 class Doing(BaseModel):
-    """What a person does: by whom, with which words; the other fields stand where the deed needs them."""
+    """What a person does, with which words; the other fields stand where the deed needs them."""
 
-    name: Name
     comment: Annotated[str, Field(max_length=500)] = ""
     to: Annotated[str, Field(max_length=64)] = ""
     until_ms: Annotated[int, Field(ge=0)] | None = None
@@ -43,29 +65,23 @@ class Seen(BaseModel):
 class Many(BaseModel):
     """Many alarms to acknowledge at once; ``dry_run`` only tells what it would come to."""
 
-    name: Name
     comment: Annotated[str, Field(max_length=500)] = ""
     alarms: Annotated[list[Seen], Field(min_length=1, max_length=MOST_AT_ONCE)]
     dry_run: bool = False
-
-
-def act_of(request: Request, name: str) -> Act:
-    """Return who asks, and from which address."""
-    return Act(name, request.client.host if request.client else "")
 
 
 def add(api: FastAPI, center: Center) -> None:
     """Add the routes."""
     desk = center.desk
 
-    @api.get("/api/alarms", summary="Alarms, newest first")
+    @api.get("/api/alarms", summary="Alarms, newest first", dependencies=[needs("read")])
     async def get_alarms(
         state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=5000)] = 500
     ) -> Response:
         found = await desk.alarms(only_open=state == "open", limit=limit)
         return as_json([center.json_of(alarm) for alarm in found])
 
-    @api.get("/api/alarms/{alarm}", summary="One alarm with its journal")
+    @api.get("/api/alarms/{alarm}", summary="One alarm with its journal", dependencies=[needs("read")])
     async def get_alarm(alarm: str) -> Response:
         found = await desk.alarm(alarm)
         if found is None:
@@ -80,15 +96,23 @@ def add(api: FastAPI, center: Center) -> None:
                 run = await runs.of_run(db, alarm, center.planner.plans)
         return as_json({**center.json_of(found[0]), "history": found[1], "notices": told, "run": run})
 
-    @api.post("/api/alarms/acknowledge", summary="Acknowledge many; those that are or were red are left out")
+    @api.post(
+        "/api/alarms/acknowledge",
+        summary="Acknowledge many; those that are or were red, or lie elsewhere, are left out",
+        dependencies=[needs("alarm.acknowledge")],
+    )
     async def post_many(many: Many, request: Request) -> Response:
-        name = many.name.strip()
-        if not name:
-            return as_error(422, "请填写姓名", "a name is needed")
-        wanted = [(seen.id, seen.version) for seen in many.alarms]
+        person, elsewhere, wanted = person_of(request), {}, []
+        of = await desk.devices_of(seen.id for seen in many.alarms)
+        for seen in many.alarms:
+            if seen.id in of and not person.is_charged_with(center.places_of(of[seen.id])):
+                elsewhere[seen.id] = "outside your areas"
+            else:
+                wanted.append((seen.id, seen.version))
         if many.dry_run:
             return as_json(await _summary([key for key, _ in wanted]))
-        done, left = await desk.acknowledge_all(wanted, many.comment.strip(), act_of(request, name))
+        done, left = await desk.acknowledge_all(wanted, many.comment.strip(), act_of(request))
+        left |= elsewhere
         center.publish(done)
         return as_json({"acknowledged": [alarm.id for alarm in done], "left": left})
 
@@ -113,21 +137,26 @@ def add(api: FastAPI, center: Center) -> None:
             "not_waiting": gone,
         }
 
-    @api.post(
-        "/api/alarms/{alarm}/{deed}",
-        summary="Acknowledge, assign, comment, shelve, take out of service, reset",
-    )
-    async def post_deed(alarm: str, deed: Kind, by: Doing, request: Request) -> Response:
-        name = by.name.strip()
-        if not name:
-            return as_error(422, "请填写姓名", "a name is needed")
-        wanted = Deed(deed, by.comment.strip(), by.to.strip(), by.until_ms, by.until_resolved)
-        try:
-            changed = await desk.do(alarm, wanted, act_of(request, name), version=by.version)
-        except KeyError:
-            raise _no(alarm) from None
-        center.publish(changed)
-        return as_json(center.json_of(changed[0]))
+    def add_deed(deed: Kind) -> None:
+        @api.post(
+            f"/api/alarms/{{alarm}}/{deed}",
+            summary=_SUMMARIES[deed],
+            dependencies=[needs(NEEDED[deed])],
+            name=deed,
+        )
+        async def post_deed(alarm: str, by: Doing, request: Request) -> Response:
+            for device in (await desk.devices_of([alarm])).values():
+                touch(request, center.places_of(device))
+            wanted = Deed(deed, by.comment.strip(), by.to.strip(), by.until_ms, by.until_resolved)
+            try:
+                changed = await desk.do(alarm, wanted, act_of(request), version=by.version)
+            except KeyError:
+                raise _no(alarm) from None
+            center.publish(changed)
+            return as_json(center.json_of(changed[0]))
+
+    for deed in get_args(Kind):
+        add_deed(deed)
 
 
 def _no(alarm: str) -> Missing:

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from command_center import audit
 from command_center.answers import as_json
+from command_center.people.rights import needs
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def add(api: FastAPI, center: Center) -> None:
     """Add the routes."""
 
-    @api.get("/api/audit", summary="Who did what, newest first")
+    @api.get("/api/audit", summary="Who did what, newest first", dependencies=[needs("audit.read")])
     async def get_audit(
         before_seq: Annotated[int, Query(ge=1)] | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
@@ -27,13 +28,19 @@ def add(api: FastAPI, center: Center) -> None:
         async with center.store.read() as db:
             return as_json(await audit.read(db, before_seq=before_seq, limit=limit))
 
-    @api.get("/api/audit/checkpoint", summary="The chain as it stands, signed: keep it elsewhere")
+    @api.get(
+        "/api/audit/checkpoint",
+        summary="The chain as it stands, signed: keep it elsewhere",
+        dependencies=[needs("audit.read")],
+    )
     async def get_checkpoint() -> Response:
         async with center.store.read() as db:
             return as_json(center.signer.sign(await audit.head(db, center.clock.now_ms())))
 
     @api.get(
-        "/api/audit/verify", summary="Whether the chain is whole, against the checkpoints on this machine"
+        "/api/audit/verify",
+        summary="Whether the chain is whole, against the checkpoints on this machine",
+        dependencies=[needs("audit.read")],
     )
     async def get_verify() -> Response:
         file = center.config.audit.checkpoints

@@ -16,7 +16,8 @@ from command_center.cap.document import MIME
 from command_center.cap.feed import ATOM_MIME, atom
 from command_center.cap.issuing import Issued
 from command_center.cap.reading import MOST_BYTES
-from command_center.routes.alarms import Name, act_of
+from command_center.people.rights import act_of, needs, touch
+from command_center.routes.incidents import places_of
 from telemetry.errors import Malformed, Refused
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class By(BaseModel):
-    """Who does it, and with which words."""
+    """With which words."""
 
-    name: Name
     note: Annotated[str, Field(max_length=500)] = ""
 
 
@@ -44,26 +44,38 @@ def add(api: FastAPI, center: Center) -> None:
     if warner is None:
         return
 
-    @api.post("/api/warnings/{identifier}/sign", summary="Make a warning public in one's own name")
-    async def post_sign(identifier: Identifier, by: By, request: Request) -> Response:
-        act = act_of(request, by.name)
+    @api.post(
+        "/api/warnings/{identifier}/sign",
+        summary="Make a warning public in one's own name",
+        dependencies=[needs("cap.sign")],
+    )
+    async def post_sign(identifier: Identifier, request: Request) -> Response:
+        act = act_of(request)
         return await _do(
-            identifier, lambda db, _: warner.issuer.sign(db, identifier, act, center.clock.now_ms())
+            request, identifier, lambda db, _: warner.issuer.sign(db, identifier, act, center.clock.now_ms())
         )
 
-    @api.post("/api/warnings/{identifier}/cancel", summary="Cancel a warning: a restricted or a public one")
+    @api.post(
+        "/api/warnings/{identifier}/cancel",
+        summary="Cancel a warning: a restricted or a public one",
+        dependencies=[needs("cap.sign")],
+    )
     async def post_cancel(identifier: Identifier, by: By, request: Request) -> Response:
-        act = act_of(request, by.name)
+        act = act_of(request)
         return await _do(
-            identifier, lambda db, about: warner.issuer.cancel(db, about, center.clock.now_ms(), act, by.note)
+            request,
+            identifier,
+            lambda db, about: warner.issuer.cancel(db, about, center.clock.now_ms(), act, by.note),
         )
 
-    async def _do(identifier: str, deed: Callable[[Any, str], Any]) -> Response:
+    async def _do(request: Request, identifier: str, deed: Callable[[Any, str], Any]) -> Response:
         async with center.store.change() as db:
             try:
                 about, _ = await issuing.load(db, identifier)
             except KeyError:
                 raise _no(identifier) from None
+            if not about.startswith("drill/"):
+                touch(request, await places_of(center, db, about))
             issued = await deed(db, about)
             if issued is None:
                 raise Refused("there is nothing to cancel")
@@ -78,7 +90,7 @@ def add(api: FastAPI, center: Center) -> None:
 def _add_reading(api: FastAPI, center: Center) -> None:
     config = center.config
 
-    @api.get("/api/warnings", summary="Our warnings, the newest first")
+    @api.get("/api/warnings", summary="Our warnings, the newest first", dependencies=[needs("read")])
     async def get_warnings() -> Response:
         async with center.store.read() as db:
             rows = await issuing.latest(db, public=False)
@@ -86,19 +98,29 @@ def _add_reading(api: FastAPI, center: Center) -> None:
             [{**_told(msgspec.json.decode(row.body, type=Issued)), "about": row.about} for row in rows]
         )
 
-    @api.get("/api/warnings/{identifier}.xml", summary="One message as CAP 1.2")
+    @api.get("/api/warnings/{identifier}.xml", summary="One message as CAP 1.2", dependencies=[needs("read")])
     async def get_document(identifier: Identifier) -> Response:
         return await _document(identifier, public=False)
 
-    @api.get("/api/warnings/feed.atom", summary="All our warnings as an Atom feed")
+    @api.get(
+        "/api/warnings/feed.atom", summary="All our warnings as an Atom feed", dependencies=[needs("read")]
+    )
     async def get_feed(request: Request) -> Response:
         return await _feed(request, public=False)
 
-    @api.get("/cap/feed.atom", summary="What is public, as an Atom feed; for everybody")
+    @api.get(
+        "/cap/feed.atom",
+        summary="What is public, as an Atom feed; for everybody",
+        dependencies=[needs("open")],
+    )
     async def get_public(request: Request) -> Response:
         return await _feed(request, public=True)
 
-    @api.get("/cap/{identifier}.xml", summary="One public message as CAP 1.2; for everybody")
+    @api.get(
+        "/cap/{identifier}.xml",
+        summary="One public message as CAP 1.2; for everybody",
+        dependencies=[needs("open")],
+    )
     async def get_public_document(identifier: Identifier) -> Response:
         return await _document(identifier, public=True)
 
@@ -126,7 +148,11 @@ def _add_reading(api: FastAPI, center: Center) -> None:
 
 
 def _add_incoming(api: FastAPI, center: Center) -> None:
-    @api.post("/api/warnings/in", summary="Take a CAP message from outside; the body is its XML")
+    @api.post(
+        "/api/warnings/in",
+        summary="Take a CAP message from outside; the body is its XML",
+        dependencies=[needs("cap.receive")],
+    )
     async def post_in(request: Request) -> Response:
         xml = await request.body()
         if len(xml) > MOST_BYTES:
@@ -142,7 +168,7 @@ def _add_incoming(api: FastAPI, center: Center) -> None:
             center.hub.publish("incidents", [])
         return as_json({"id": key, "new": fresh, **msgspec.to_builtins(told)}, 201 if fresh else 200)
 
-    @api.get("/api/warnings/in", summary="Warnings from outside that hold now")
+    @api.get("/api/warnings/in", summary="Warnings from outside that hold now", dependencies=[needs("read")])
     async def get_in() -> Response:
         async with center.store.read() as db:
             return as_json(await incoming.standing(db, center.clock.now_ms()))

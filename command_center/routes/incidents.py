@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import sqlalchemy as sa
 from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from command_center import incident_deeds
 from command_center.answers import Missing, as_json
-from command_center.routes.alarms import Name, act_of
+from command_center.people.rights import act_of, needs, touch
+from command_center.tables import incident_alarms
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from command_center.center import Center
 
@@ -23,21 +26,18 @@ Key = Annotated[str, Field(min_length=1, max_length=80)]
 class Merge(BaseModel):
     """Another incident to merge into this one."""
 
-    name: Name
     other: Key
 
 
 class Split(BaseModel):
     """Alarms that are a business of their own."""
 
-    name: Name
     alarms: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=1000)]
 
 
 class Words(BaseModel):
-    """Who, and with which words."""
+    """With which words."""
 
-    name: Name
     comment: Annotated[str, Field(max_length=500)] = ""
 
 
@@ -45,37 +45,57 @@ def add(api: FastAPI, center: Center) -> None:
     """Add the routes."""
     parts, reader = center.incidents, center.reader
 
-    @api.get("/api/incidents", summary="Incidents, the open ones first")
+    @api.get("/api/incidents", summary="Incidents, the open ones first", dependencies=[needs("read")])
     async def get_incidents(
         state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=1000)] = 200
     ) -> Response:
         async with center.store.read() as db:
             return as_json(await reader.some(db, only_open=state == "open", limit=limit))
 
-    @api.get("/api/incidents/{incident}", summary="One incident: alarms and why, plans, timeline")
+    @api.get(
+        "/api/incidents/{incident}",
+        summary="One incident: alarms and why, plans, timeline",
+        dependencies=[needs("read")],
+    )
     async def get_incident(incident: str) -> Response:
         return await _told(incident)
 
-    @api.post("/api/incidents/{incident}/merge", summary="Merge another incident into this one")
+    @api.post(
+        "/api/incidents/{incident}/merge",
+        summary="Merge another incident into this one",
+        dependencies=[needs("incident.edit")],
+    )
     async def post_merge(incident: str, wanted: Merge, request: Request) -> Response:
-        return await _do(incident, incident_deeds.merge, wanted.other, act_of(request, wanted.name))
+        return await _do(incident, incident_deeds.merge, wanted.other, request)
 
-    @api.post("/api/incidents/{incident}/split", summary="Take alarms out into an incident of their own")
+    @api.post(
+        "/api/incidents/{incident}/split",
+        summary="Take alarms out into an incident of their own",
+        dependencies=[needs("incident.edit")],
+    )
     async def post_split(incident: str, wanted: Split, request: Request) -> Response:
-        return await _do(incident, incident_deeds.split, wanted.alarms, act_of(request, wanted.name))
+        return await _do(incident, incident_deeds.split, wanted.alarms, request)
 
-    @api.post("/api/incidents/{incident}/close", summary="Close it though not all of its plan is done")
+    @api.post(
+        "/api/incidents/{incident}/close",
+        summary="Close it though not all of its plan is done",
+        dependencies=[needs("incident.edit")],
+    )
     async def post_close(incident: str, by: Words, request: Request) -> Response:
-        return await _do(incident, incident_deeds.close_by_hand, by.comment.strip(), act_of(request, by.name))
+        return await _do(incident, incident_deeds.close_by_hand, by.comment.strip(), request)
 
-    @api.post("/api/incidents/{incident}/comment", summary="Note something")
+    @api.post(
+        "/api/incidents/{incident}/comment", summary="Note something", dependencies=[needs("incident.edit")]
+    )
     async def post_comment(incident: str, by: Words, request: Request) -> Response:
-        return await _do(incident, incident_deeds.comment, by.comment.strip(), act_of(request, by.name))
+        return await _do(incident, incident_deeds.comment, by.comment.strip(), request)
 
-    async def _do(incident: str, deed: Any, what: Any, act: Any) -> Response:
+    async def _do(incident: str, deed: Any, what: Any, request: Request) -> Response:
         async with center.store.change() as db:
+            for one in (incident, what) if deed is incident_deeds.merge else (incident,):
+                touch(request, await places_of(center, db, one))
             try:
-                fresh = await deed(db, incident, what, parts, act, center.clock.now_ms())
+                fresh = await deed(db, incident, what, parts, act_of(request), center.clock.now_ms())
             except KeyError as error:
                 raise _no(str(error.args[0])) from None
         center.tell_incidents()
@@ -87,6 +107,12 @@ def add(api: FastAPI, center: Center) -> None:
         if found is None:
             raise _no(incident)
         return as_json({**found, "cameras": center.cameras_near(one["device"] for one in found["members"])})
+
+
+async def places_of(center: Center, db: AsyncConnection, incident: str) -> frozenset[str]:
+    """Return where the devices of an incident's alarms are."""
+    query = sa.select(incident_alarms.c.device).where(incident_alarms.c.incident == incident)
+    return frozenset().union(*(center.places_of(device) for (device,) in await db.execute(query)))
 
 
 def _no(incident: str) -> Missing:

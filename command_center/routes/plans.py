@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from command_center import plans as plans_
 from command_center import runs
 from command_center.answers import Missing, as_json
-from command_center.routes.alarms import Name, act_of
+from command_center.people.rights import act_of, needs, touch
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -19,16 +19,9 @@ if TYPE_CHECKING:
     from command_center.center import Center
 
 
-class By(BaseModel):
-    """Who does it."""
-
-    name: Name
-
-
 class Drill(BaseModel):
     """An exercise of a plan as if it began at a device."""
 
-    name: Name
     device: Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -38,59 +31,89 @@ def add(api: FastAPI, center: Center) -> None:
     if planner is None:
         return
 
-    @api.get("/api/plans", summary="The plans")
+    @api.get("/api/plans", summary="The plans", dependencies=[needs("read")])
     async def get_plans() -> Response:
         return as_json(planner.plans.plans)
 
-    @api.get("/api/plans/coverage", summary="Which class and colour has which plan, and which has none")
+    @api.get(
+        "/api/plans/coverage",
+        summary="Which class and colour has which plan, and which has none",
+        dependencies=[needs("read")],
+    )
     async def get_coverage() -> Response:
         rows = plans_.coverage(planner.plans, center.data.known["classes"])
         return as_json({"without": [row for row in rows if not row["plans"]], "rows": rows})
 
-    @api.post("/api/plans/{plan}/drill", summary="Run a plan as an exercise; nothing of it reaches a device")
+    @api.post(
+        "/api/plans/{plan}/drill",
+        summary="Run a plan as an exercise; nothing of it reaches a device",
+        dependencies=[needs("plan.drill")],
+    )
     async def post_drill(plan: str, wanted: Drill, request: Request) -> Response:
+        touch(request, center.places_of(wanted.device))
         now = center.clock.now_ms()
         async with center.store.change() as db:
             try:
-                key = await planner.drill(db, plan, wanted.device, act_of(request, wanted.name), now)
+                key = await planner.drill(db, plan, wanted.device, act_of(request), now)
             except KeyError:
                 raise Missing(f"没有预案 {plan}", f"there is no plan {plan}") from None
             if center.warner:
                 await center.warner.drill(db, key, planner.named(plan), wanted.device, now)
         return await _told(key)
 
-    @api.get("/api/runs/{run:path}", summary="A plan at work: the alarm's id, or a drill's")
+    @api.get(
+        "/api/runs/{run:path}",
+        summary="A plan at work: the alarm's id, or a drill's",
+        dependencies=[needs("read")],
+    )
     async def get_run(run: str) -> Response:
         return await _told(run)
 
-    @api.post("/api/tasks/{task}/done/{run:path}", summary="Tick a task off a run's checklist")
-    async def post_task(task: int, run: str, by: By, request: Request) -> Response:
+    @api.post(
+        "/api/tasks/{task}/done/{run:path}",
+        summary="Tick a task off a run's checklist",
+        dependencies=[needs("plan.task")],
+    )
+    async def post_task(task: int, run: str, request: Request) -> Response:
+        for device in (await center.desk.devices_of([run])).values():
+            touch(request, center.places_of(device))
         async with center.store.change() as db:
             try:
-                await runs.tick_off(
-                    db, run, task, planner.plans, act_of(request, by.name), center.clock.now_ms()
-                )
+                await runs.tick_off(db, run, task, planner.plans, act_of(request), center.clock.now_ms())
             except KeyError:
                 raise Missing("没有这个任务", "there is no such task") from None
         center.hub.publish("notices", [run])
         return await _told(run)
 
-    @api.post("/api/actions/{action}/approve", summary="Say yes to an action that waits")
-    async def post_approve(action: str, by: By, request: Request) -> Response:
-        return await _acted(action, by, request, runs.approve)
+    @api.post(
+        "/api/actions/{action}/approve",
+        summary="Say yes to an action that waits",
+        dependencies=[needs("action.approve")],
+    )
+    async def post_approve(action: str, request: Request) -> Response:
+        return await _acted(action, request, runs.approve)
 
-    @api.post("/api/actions/{action}/decline", summary="Say no to an action that waits")
-    async def post_decline(action: str, by: By, request: Request) -> Response:
-        return await _acted(action, by, request, runs.decline)
+    @api.post(
+        "/api/actions/{action}/decline",
+        summary="Say no to an action that waits",
+        dependencies=[needs("action.approve")],
+    )
+    async def post_decline(action: str, request: Request) -> Response:
+        return await _acted(action, request, runs.decline)
 
-    @api.post("/api/actions/{action}/undo", summary="Order the reverse of an action")
-    async def post_undo(action: str, by: By, request: Request) -> Response:
-        return await _acted(action, by, request, runs.undo)
+    @api.post(
+        "/api/actions/{action}/undo",
+        summary="Order the reverse of an action",
+        dependencies=[needs("action.undo")],
+    )
+    async def post_undo(action: str, request: Request) -> Response:
+        return await _acted(action, request, runs.undo)
 
-    async def _acted(action: str, by: By, request: Request, deed: Any) -> Response:
+    async def _acted(action: str, request: Request, deed: Any) -> Response:
         async with center.store.change() as db:
             try:
-                told = await deed(db, action, act_of(request, by.name), center.clock.now_ms())
+                touch(request, center.places_of(await runs.device_of(db, action)))
+                told = await deed(db, action, act_of(request), center.clock.now_ms())
             except KeyError:
                 raise Missing(f"没有动作 {action}", f"there is no action {action}") from None
         return as_json({"result": told})

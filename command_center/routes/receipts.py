@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from command_center.answers import Missing, as_error, as_json
 from command_center.audit import Act
 from command_center.deeds import Deed
+from command_center.people.rights import needs
 from telemetry.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ _MOST_BYTES = 1 << 20
 def add(api: FastAPI, center: Center) -> None:
     """Add the routes."""
 
-    @api.post("/api/receipts/{channel}/{token}", summary="A vendor's later reports")
+    @api.post(
+        "/api/receipts/{channel}/{token}", summary="A vendor's later reports", dependencies=[needs("open")]
+    )
     async def post_receipts(channel: str, token: str, request: Request) -> Response:
         told, teller = center.told, center.teller
         wanted = told.setup.receipt_token if told else None

@@ -5,7 +5,6 @@ import { acknowledge } from './api.js';
 import { momentOf } from './format.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
-import { remember, rememberedName } from './person.js';
 import { set, takeAlarm, state } from './store.js';
 
 export function AckDialog() {
@@ -15,29 +14,23 @@ export function AckDialog() {
 
 function Form({ alarm }) {
   const dialog = useRef(null);
-  const [name, setName] = useState(rememberedName());
   const [comment, setComment] = useState('');
   const [words, setWords] = useState(null);
   const [sending, setSending] = useState(false);
   useEffect(() => {
     const before = document.activeElement;
     dialog.current.showModal();
-    dialog.current.querySelector(name ? 'textarea' : 'input').focus();
+    dialog.current.querySelector('textarea').focus();
     return () => before?.focus?.();
   }, []);
   const leave = () => set({ asking: null });
   async function submit(event) {
     event.preventDefault();
     if (sending) return;
-    if (!name.trim()) {
-      setWords(t('ack.name.missing'));
-      return;
-    }
     setSending(true);
     setWords(null);
     try {
-      const after = await acknowledge(alarm.id, name.trim(), comment.trim());
-      remember(name.trim());
+      const after = await acknowledge(alarm.id, comment.trim());
       takeAlarm(after);
       if (state.asking === alarm.id) leave();
     } catch (error) {
@@ -58,8 +51,6 @@ function Form({ alarm }) {
           <p><${Reading} alarm=${alarm} /> ${t('alarm.began', momentOf(alarm.began_ms, state.lang))}</p></div>
       </div>
       ${state.link.status === 'lost' && html`<p class="warn">${t('ack.lost')}</p>`}
-      <label>${t('ack.name')}<input name="name" autocomplete="name" maxlength="64" value=${name}
-        aria-invalid=${words !== null && !name.trim()} onInput=${(event) => setName(event.target.value)} /></label>
       <label>${t('ack.comment')}<textarea name="comment" rows="3" maxlength="500"
         onInput=${(event) => setComment(event.target.value)}>${comment}</textarea></label>
       <p class="warn" role="alert">${words}</p>

@@ -8,6 +8,7 @@ import { fetchRecentAlarms } from './api.js';
 import { momentOf, numberOf, sayValue, spanOf, unitOf, whenOf } from './format.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
+import { may } from './person.js';
 import { countBySeverity, inOrder, SEVERITIES } from './severity.js';
 import { isHeld, isUnseen, now, openAlarms, select, set, state } from './store.js';
 
@@ -15,7 +16,7 @@ const ROWS = 100;
 const RECENT = 200;
 
 export const canAcknowledge = (alarm) =>
-  ['unacknowledged', 'latched_unacknowledged', 'ended_unacknowledged'].includes(alarm.state);
+  may('alarm.acknowledge') && ['unacknowledged', 'latched_unacknowledged', 'ended_unacknowledged'].includes(alarm.state);
 
 /** "97.2 °C · limit 95 °C", the word of a state, or nothing where neither applies. */
 export function Reading({ alarm }) {
@@ -126,7 +127,7 @@ export function AlarmList() {
   const open = inOrder(openAlarms());
   const held = inOrder([...state.alarms.values()].filter(isHeld));
   const all = { open, held, recent: records.rows }[view];
-  const sweepable = open.filter((alarm) => isUnseen(alarm) && alarm.worst !== 'red' && alarm.severity !== 'red');
+  const sweepable = open.filter((alarm) => canAcknowledge(alarm) && isUnseen(alarm) && alarm.worst !== 'red' && alarm.severity !== 'red');
   const rows = all.slice(0, shown);
   const index = Math.max(0, rows.findIndex((alarm) => alarm.id === at));
   const lost = state.link.status === 'lost';

@@ -16,11 +16,12 @@
  * GET /api/alarms?state=all&limit=200    [Alarm JSON], newest first
  * GET /api/alarms/{id}                   Alarm JSON with history: [{id, at_ms, kind, body}], notices: [{…}],
  *                                        run: {plan, title, response, mode, clauses, checklist: […], actions: […]} | null
- * POST /api/alarms/{id}/{deed}           {name, comment, to?, until_ms?, until_resolved?, version?} → Alarm JSON; else {error: Text}
+ * POST /api/alarms/{id}/{deed}           {comment, to?, until_ms?, until_resolved?, version?} → Alarm JSON; else {error: Text}
  *   acknowledge, take_back, assign, comment, shelve, unshelve, withdraw, restore, reset
- * POST /api/alarms/acknowledge           {name, comment, alarms: [{id, version}], dry_run} → {acknowledged, left} or the summary
+ * POST /api/alarms/acknowledge           {comment, alarms: [{id, version}], dry_run} → {acknowledged, left} or the summary
  * GET /api/data/history?device&metric&from_ms&to_ms&step_ms&aggregate=mean|last
  *                                        {points: [[t, v|null, quality?]]}
+ * GET /api/session                      {person: {login, name, roles, areas} | null, rights: [...]}; every request without one: 401
  * GET /api/stream   events `alarm` (Alarm JSON, also when it closes), `latest` ([{device, time, values, quality}]),
  *                   `health` every 2 s: {feed: int|null, data: int|null, broker: bool, desk: bool}
  */
@@ -36,6 +37,10 @@ export class RequestError extends Error {
   }
 }
 
+let signedOut = () => {};
+/** Hear when the server knows nobody here any more; the reason is `idle` when the password is wanted again. */
+export const onSignedOut = (listener) => { signedOut = listener; };
+
 const NO_ANSWER = { zh: '指挥中心服务器没有应答', en: 'the command centre server did not answer' };
 
 async function request(path, options = {}) {
@@ -48,6 +53,7 @@ async function request(path, options = {}) {
   const body = await answer.json().catch(() => null);
   if (answer.ok && body !== null) return body;
   const told = body?.error;
+  if (answer.status === 401 && path !== 'api/session') signedOut(told?.reason);
   const words = told?.zh && told?.en ? told
     : { zh: `服务器返回错误 ${answer.status}`, en: `the server answered with error ${answer.status}` };
   throw new RequestError(answer.status, words);
@@ -66,21 +72,34 @@ const post = (path, body) => request(path, {
 /** Do to one alarm what the deed says (assign, comment, shelve, …); returns the alarm as it then stands. */
 export const doDeed = (id, deed, body) => post(`api/alarms/${encodeURIComponent(id)}/${deed}`, body);
 
-/** Tick off a task of a plan, approve an action or undo it, in a person's name. */
-export const doTask = (run, task, name) => post(`api/tasks/${task}/done/${run}`, { name });
-export const doAction = (action, deed, name) => post(`api/actions/${action}/${deed}`, { name });
+/** Tick off a task of a plan, approve an action or undo it. */
+export const doTask = (run, task) => post(`api/tasks/${task}/done/${run}`, {});
+export const doAction = (action, deed) => post(`api/actions/${action}/${deed}`, {});
 
 /** Acknowledge many; with `dry_run` only what it would come to. */
 export const acknowledgeMany = (body) => post('api/alarms/acknowledge', body);
 
-/** Acknowledge one alarm in a person's name; returns the alarm as it then stands. */
-export function acknowledge(id, name, comment) {
-  return request(`api/alarms/${encodeURIComponent(id)}/acknowledge`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ name, comment }),
-  });
-}
+/** Acknowledge one alarm; returns the alarm as it then stands. */
+export const acknowledge = (id, comment) => doDeed(id, 'acknowledge', { comment });
+
+/** Who is signed in; signing in, by password or by a link, and out. */
+export const fetchSession = () => request('api/session');
+export const signIn = (body) => post('api/session', body);
+export const openLink = (token) => post('api/session/link', { token });
+export const signOut = () => post('api/session/end', {});
+export const sayStillHere = () => fetch('api/session/seen', { method: 'POST' }).catch(() => null);
+export const openEnrolment = (token) => post('api/enrolment/open', { token });
+export const enrol = (body) => post('api/enrolment', body);
+export const changePassword = (body) => post('api/password', body);
+export const fetchSessions = () => request('api/sessions');
+export const endSession = (id) => post(`api/sessions/${id}/end`, {});
+
+/** What a security admin does; each answers with everybody as they then are, and `link` where one was made. */
+export const fetchPeople = () => request('api/people');
+export const addPerson = (body) => post('api/people', body);
+export const personDeed = (login, deed, body = {}) => post(`api/people/${encodeURIComponent(login)}/${deed}`, body);
+export const addWall = (body) => post('api/walls', body);
+export const endWall = (session) => post(`api/walls/${session}/end`, {});
 
 /** Points [[time ms, value|null], …] of one metric, one per step by `aggregate`; empty where nothing was stored. */
 export async function fetchHistory(device, metric, { fromMs, toMs, stepMs, aggregate }) {

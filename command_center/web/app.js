@@ -1,16 +1,19 @@
 /** The page: lays out header, critical bar, alarms, map and panel, and starts the link to the server. */
 import { html, render } from './vendor/htm/standalone.module.js';
+import { Account } from './account.js';
 import { AckDialog } from './ackdialog.js';
 import { BulkDialog } from './bulkdialog.js';
 import { AlarmRecord } from './record.js';
 import { AlarmList, Reading } from './alarms.js';
 import { DevicePanel } from './device.js';
+import { Again, Door } from './door.js';
 import { whenOf } from './format.js';
 import { Header, LostBanner } from './header.js';
 import { firstLanguage, say, setLanguage, t } from './i18n.js';
 import { startLink } from './link.js';
 import { MapView } from './mapview.js';
 import { Mark } from './mark.js';
+import { findPerson, may, watchPerson } from './person.js';
 import { Places } from './places.js';
 import { inOrder } from './severity.js';
 import { startSound } from './sound.js';
@@ -40,7 +43,7 @@ function CriticalBar() {
       <${Reading} alarm=${alarm} />
       <time>${whenOf(alarm.began_ms, now(), state.lang)}</time>
       ${waiting.length > 1 && html`<span class="others">+${waiting.length - 1}</span>`}
-      <button class="ack" onClick=${() => set({ asking: alarm.id })}>${t('ack')}</button>
+      ${may('alarm.acknowledge') && html`<button class="ack" onClick=${() => set({ asking: alarm.id })}>${t('ack')}</button>`}
     </div>
   </div>`;
 }
@@ -60,6 +63,9 @@ function Tabs() {
 
 function Page() {
   useStore();
+  if (!state.me) return state.me === null || state.door.words ? html`<${Door} />` : null;
+  if (!may('read')) return html`<div class="page"><${Account} /><${Again} /></div>`;
+  begin();
   const count = openAlarms().length;
   const title = `${count ? `(${count}) ` : ''}${say(state.title)}`;
   if (document.title !== title) document.title = title;
@@ -75,7 +81,18 @@ function Page() {
     <${AlarmRecord} />
     <${BulkDialog} />
     <${AckDialog} />
+    <${Account} />
+    <${Again} />
   </div>`;
+}
+
+let begun = false;
+/** Sound and stream, once somebody is signed in who may look on. */
+function begin() {
+  if (begun) return;
+  begun = true;
+  startSound();
+  startLink();
 }
 
 setLanguage(firstLanguage());
@@ -88,5 +105,5 @@ document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape' && !state.asking && !state.reading && !state.sweeping && state.selected) select(null);
 });
 render(html`<${Page} />`, document.getElementById('page'));
-startSound();
-startLink();
+watchPerson();
+findPerson();

@@ -3,7 +3,6 @@ import { html, useEffect, useRef, useState } from './vendor/htm/standalone.modul
 import { acknowledgeMany } from './api.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
-import { remember, rememberedName } from './person.js';
 import { set, state } from './store.js';
 
 const MOST = 1000;
@@ -14,7 +13,6 @@ export function BulkDialog() {
 
 function Form({ alarms }) {
   const dialog = useRef(null);
-  const [name, setName] = useState(rememberedName());
   const [comment, setComment] = useState('');
   const [summary, setSummary] = useState(null);
   const [words, setWords] = useState(null);
@@ -29,20 +27,15 @@ function Form({ alarms }) {
   useEffect(() => {
     const before = document.activeElement;
     dialog.current.showModal();
-    acknowledgeMany({ name: name.trim() || '-', comment: '', alarms: seen, dry_run: true }).then(setSummary, fail);
+    acknowledgeMany({ comment: '', alarms: seen, dry_run: true }).then(setSummary, fail);
     return () => before?.focus?.();
   }, []);
   async function submit(event) {
     event.preventDefault();
     if (sending || !summary?.alarms) return;
-    if (!name.trim()) {
-      setWords(t('ack.name.missing'));
-      return;
-    }
     setSending(true);
     try {
-      const { left } = await acknowledgeMany({ name: name.trim(), comment: comment.trim(), alarms: seen });
-      remember(name.trim());
+      const { left } = await acknowledgeMany({ comment: comment.trim(), alarms: seen });
       const reasons = Object.values(left);
       if (!reasons.length) leave();
       else setWords(t('sweep.left', reasons.length, [...new Set(reasons)].join(', ')));
@@ -59,8 +52,6 @@ function Form({ alarms }) {
         <ul>${Object.entries(summary.by_severity).filter(([, count]) => count).map(([word, count]) => html`<li key=${word}>
           <${Mark} severity=${word} /> ${t(`level.${word}`)} <b>${count}</b></li>`)}</ul></div>`}
       <p class="soft">${t('sweep.red')}</p>
-      <label>${t('ack.name')}<input name="name" autocomplete="name" maxlength="64" value=${name}
-        onInput=${(event) => setName(event.target.value)} /></label>
       <label>${t('ack.comment')}<textarea name="comment" rows="2" maxlength="500"
         onInput=${(event) => setComment(event.target.value)}>${comment}</textarea></label>
       <p class="warn" role="alert">${words}</p>

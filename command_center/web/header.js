@@ -5,7 +5,7 @@ import { say, setLanguage, t } from './i18n.js';
 import { Mark } from './mark.js';
 import { countBySeverity, SEVERITIES } from './severity.js';
 import { toggleSound } from './sound.js';
-import { changed, isUnseen, now, openAlarms, state } from './store.js';
+import { changed, isUnseen, now, openAlarms, set, state } from './store.js';
 
 const DATA_LATE_MS = 15_000;
 const FEED_LATE_MS = 60_000; // standing alarms are re-asserted every 20 s
@@ -58,6 +58,7 @@ export function Header() {
     <${Health} />
     <div class="tools">
       <button class="sound ${state.sound}" aria-pressed=${state.sound === 'on'} onClick=${toggleSound}>${t(`sound.${state.sound}`)}</button>
+      <button class="account" onClick=${() => set({ account: true })}>${state.me.person.name}</button>
       <button lang=${other} onClick=${() => { setLanguage(other); changed(); }}>${t('language')}</button>
     </div>
     <time class="clock"><b>${clockOf(now(), state.lang)}</b><span>${dateOf(now(), state.lang)} UTC+8</span></time>

@@ -2,6 +2,7 @@
  * The page's own words in Chinese and English.  `{0}` stands for an argument.  Words of devices, rules and classes
  * come from the server in both languages.
  */
+import { PEOPLE_WORDS } from './i18n_people.js';
 import { state } from './store.js';
 
 export const WORDS = {
@@ -127,7 +128,6 @@ export const WORDS = {
   'plan.due': ['{0} · {1} 前', '{0} · by {1}'],
   'plan.approve': ['批准', 'Approve'],
   'plan.undo': ['撤销动作', 'Undo'],
-  'plan.name': ['请先在下方任一处置中填写姓名，或先确认告警', 'Act once in your name first (acknowledge or comment)'],
   'action.waiting': ['待批准', 'waits for approval'],
   'action.requested': ['已下达', 'ordered'],
   'action.sent': ['已发往网关', 'sent to the gateway'],
@@ -176,11 +176,9 @@ export const WORDS = {
   'by.clock': ['到期', 'time was up'],
   'ack': ['确认', 'Acknowledge'],
   'ack.title': ['确认告警', 'Acknowledge alarm'],
-  'ack.name': ['姓名', 'Your name'],
   'ack.comment': ['说明（可不填）', 'Comment (optional)'],
   'ack.cancel': ['取消', 'Cancel'],
   'ack.sending': ['正在提交…', 'Sending…'],
-  'ack.name.missing': ['请填写姓名', 'Please enter your name'],
   'ack.failed': ['未能确认：{0}', 'Not acknowledged: {0}'],
   'ack.lost': ['连接已中断，此告警的状态可能已改变；提交时以服务器为准。',
     'The connection is lost and this alarm may have changed; the server decides when you submit.'],
@@ -251,7 +249,7 @@ const AT = { zh: 0, en: 1 };
 
 /** The words for a key in the language of the screen. */
 export function t(key, ...args) {
-  const pair = WORDS[key];
+  const pair = WORDS[key] ?? PEOPLE_WORDS[key];
   if (!pair) throw new Error(`no words for '${key}'`);
   return pair[AT[state.lang]].replace(/\{(\d)\}/g, (_, n) => args[n]);
 }

@@ -4,7 +4,7 @@
  * On each connection the stream opens first and its events wait until the overview has been taken, so that nothing
  * falls between the two.  `health` comes every 2 s; 4 s without any event means that the stream is lost.
  */
-import { fetchOverview, openStream } from './api.js';
+import { fetchOverview, fetchSession, openStream } from './api.js';
 import { changed, mark, now, set, state, takeAlarm, takeLatest, takeOverview } from './store.js';
 
 const SILENCE_MS = 4_000;
@@ -27,6 +27,7 @@ export function startLink() {
       state.link = { ...state.link, status: 'lost', since: state.link.heard || state.link.since };
     }
     changed();
+    fetchSession().then((told) => { if (!told.person) location.reload(); }, () => {}); // a stream does not say why it was refused
     clearTimeout(retry);
     retry = setTimeout(connect, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
     failures += 1;

@@ -3,7 +3,7 @@ import { html, useState } from './vendor/htm/standalone.module.js';
 import { doAction, doTask } from './api.js';
 import { clockOf } from './format.js';
 import { say, t } from './i18n.js';
-import { rememberedName } from './person.js';
+import { may } from './person.js';
 import { set, state } from './store.js';
 
 const UNDOABLE = ['executed', 'verified', 'failed'];
@@ -12,13 +12,8 @@ export function PlanRun({ run }) {
   const [words, setWords] = useState(null);
   if (!run.plan) return html`<h3>${t('plan')}</h3><p class="noplan">${t('plan.none')}</p>`;
   async function act(deed) {
-    const name = rememberedName().trim();
-    if (!name) {
-      setWords(t('plan.name'));
-      return;
-    }
     try {
-      await deed(name);
+      await deed();
       setWords(null);
       set({ notices: state.notices + 1 });
     } catch (error) {
@@ -35,12 +30,12 @@ export function PlanRun({ run }) {
       <span>${say(task.do)}</span>
       ${task.done ? html`<b>✓ ${t('plan.done.by', task.done[0], clockOf(task.done[1], state.lang))}</b>`
         : html`<span class="soft">${t('plan.due', task.owner, clockOf(task.due_ms, state.lang))}</span>
-          <button onClick=${() => act((name) => doTask(run.run, n, name))}>${t('plan.done')}</button>`}</li>`)}</ol>
+          ${may('plan.task') && html`<button onClick=${() => act(() => doTask(run.run, n))}>${t('plan.done')}</button>`}`}</li>`)}</ol>
     <ol class="timeline actions">${run.actions.map((action) => html`<li key=${action.id} data-state=${action.state}>
       <span>${say(action.title)} · ${state.devices.get(action.device) ? say(state.devices.get(action.device).name) : action.device}</span>
       <b>${action.state === 'verified' ? '✓ ' : ''}${t(`action.${action.state}`)}${action.problem ? `：${action.problem}` : ''}</b>
-      ${action.state === 'waiting' && html`<button onClick=${() => act((name) => doAction(action.id, 'approve', name))}>${t('plan.approve')} ${action.approved?.length ?? 0}/${action.interlock === 'two' ? 2 : 1}</button>`}
-      ${UNDOABLE.includes(action.state) && action.undo !== undefined && html`<button onClick=${() => act((name) => doAction(action.id, 'undo', name))}>${t('plan.undo')}</button>`}
+      ${action.state === 'waiting' && may('action.approve') && html`<button onClick=${() => act(() => doAction(action.id, 'approve'))}>${t('plan.approve')} ${action.approved?.length ?? 0}/${action.interlock === 'two' ? 2 : 1}</button>`}
+      ${UNDOABLE.includes(action.state) && action.undo !== undefined && may('action.undo') && html`<button onClick=${() => act(() => doAction(action.id, 'undo'))}>${t('plan.undo')}</button>`}
     </li>`)}</ol>
     ${words && html`<p class="warn" role="alert">${words}</p>`}
   </section>`;

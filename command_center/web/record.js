@@ -5,12 +5,17 @@ import { doDeed, fetchAlarm } from './api.js';
 import { momentOf, numberOf, spanOf, unitOf } from './format.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
-import { remember, rememberedName } from './person.js';
+import { may } from './person.js';
 import { PlanRun } from './planrun.js';
 import { now, set, state, takeAlarm } from './store.js';
 
 const REASONED = ['shelve', 'withdraw'];
 const MINUTES = { shelve: [15, 60, 480, 1440], withdraw: [60, 480, 1440] };
+
+const NEEDED = {
+  acknowledge: 'alarm.acknowledge', take_back: 'alarm.acknowledge', reset: 'alarm.acknowledge', assign: 'alarm.assign',
+  comment: 'alarm.comment', shelve: 'alarm.shelve', unshelve: 'alarm.shelve', withdraw: 'device.withdraw', restore: 'device.withdraw',
+};
 
 /** What may be done to an alarm as it stands, in the order of the buttons. */
 function deedsOf(alarm) {
@@ -25,7 +30,7 @@ function deedsOf(alarm) {
     open && alarm.suppression !== 'out_of_service' && 'withdraw',
     alarm.suppression === 'out_of_service' && 'restore',
     open && alarm.acknowledged_by && 'take_back',
-  ].filter(Boolean);
+  ].filter((deed) => deed && may(NEEDED[deed]));
 }
 
 export function AlarmRecord() {
@@ -74,26 +79,21 @@ function Record({ id }) {
 
 function Deeds({ alarm }) {
   const [kind, setKind] = useState(null);
-  const [fields, setFields] = useState({ name: rememberedName(), comment: '', to: '', minutes: '15' });
+  const [fields, setFields] = useState({ comment: '', to: '', minutes: '15' });
   const [words, setWords] = useState(null);
   const [sending, setSending] = useState(false);
   const put = (key) => (event) => setFields({ ...fields, [key]: event.target.value });
   const choose = (deed) => {
     setKind(deed === kind ? null : deed);
     setWords(null);
-    setFields({ ...fields, comment: '', to: fields.name, minutes: deed === 'withdraw' ? '60' : '15' });
+    setFields({ ...fields, comment: '', to: state.me.person.name, minutes: deed === 'withdraw' ? '60' : '15' });
   };
   async function submit(event) {
     event.preventDefault();
     if (sending) return;
-    const name = fields.name.trim();
-    if (!name) {
-      setWords(t('ack.name.missing'));
-      return;
-    }
     setSending(true);
     setWords(null);
-    const body = { name, comment: fields.comment.trim(), version: alarm.version };
+    const body = { comment: fields.comment.trim(), version: alarm.version };
     if (kind === 'assign') body.to = fields.to.trim();
     if (REASONED.includes(kind)) {
       if (fields.minutes === 'resolved') body.until_resolved = true;
@@ -101,7 +101,6 @@ function Deeds({ alarm }) {
     }
     try {
       const after = await doDeed(alarm.id, kind, body);
-      remember(name);
       takeAlarm(after);
       setKind(null);
     } catch (error) {
@@ -115,7 +114,6 @@ function Deeds({ alarm }) {
     <div class="choices" role="group" aria-label=${t('record.deed')}>${deedsOf(alarm).map((deed) => html`<button key=${deed} type="button"
       aria-pressed=${deed === kind} data-deed=${deed} onClick=${() => choose(deed)}>${t(`deed.${deed}`)}</button>`)}</div>
     ${kind && html`<form onSubmit=${submit} novalidate>
-      <label>${t('ack.name')}<input name="name" autocomplete="name" maxlength="64" value=${fields.name} onInput=${put('name')} /></label>
       ${kind === 'assign' && html`<label>${t('deed.to')}<input name="to" maxlength="64" value=${fields.to} onInput=${put('to')} /></label>`}
       ${spans.length > 0 && html`<label>${t('deed.for')}<select name="minutes" value=${fields.minutes} onChange=${put('minutes')}>
         ${spans.map((minutes) => html`<option key=${minutes} value=${String(minutes)}>${t(`deed.for.${minutes}`)}</option>`)}

@@ -30,6 +30,10 @@ export const state = {
   selected: new URLSearchParams(location.search).get('device'), // device id; boards link to one
   boards: '', // where Grafana is, empty when the district has none
   metric: null, // metric chosen for the chart
+  me: undefined, // who is signed in: {person, rights}; null for nobody, undefined until the server has said
+  door: { waiting: true, words: null }, // what the way in shows
+  again: false, // whether the password is asked for again
+  account: false, // whether the account is open
   asking: null, // alarm id whose acknowledgement dialog is open
   reading: null, // alarm id whose record is open
   sweeping: null, // alarms that the dialog for many is about

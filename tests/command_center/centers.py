@@ -5,6 +5,7 @@ import contextlib
 import sys
 
 import aiomqtt
+from persons import keys_line
 
 from telemetry import codecs, topics
 from telemetry.codecs import json
@@ -16,7 +17,7 @@ def write_config(folder, broker_port, page_port, data_url="http://127.0.0.1:1"):
     path = folder / "center.toml"
     path.write_text(
         f'area = "test"\nbroker = {{ host = "127.0.0.1", port = {broker_port} }}\n'
-        f'desk = {{ url = "sqlite+aiosqlite:///{folder}/desk.db" }}\naudit = {{ key = "audit.key" }}\ndata = {{ url = "{data_url}" }}\npage = {{ port = {page_port} }}\n',
+        f'desk = {{ url = "sqlite+aiosqlite:///{folder}/desk.db" }}\naudit = {{ key = "audit.key" }}\ndata = {{ url = "{data_url}" }}\npage = {{ port = {page_port} }}\n{keys_line()}',
         "utf-8",
     )
     return path

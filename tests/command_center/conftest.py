@@ -1,7 +1,9 @@
 """The desk over each database there is, on a clock that a test moves."""
 
+import aiohttp
 import pytest
 from desks import HandClock, opened
+from persons import BEARER
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -20,3 +22,10 @@ def clock():
 async def desk(url, clock):
     async with opened(url, clock) as one:
         yield one
+
+
+@pytest.fixture
+async def http():
+    """A machine that may whatever a machine may."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), headers=BEARER) as session:
+        yield session

@@ -20,6 +20,7 @@ from tests.command_center.fake_district import (
     CLASSES,
     LEVELS,
     NORMAL,
+    PERSON,
     SITES,
     TITLES,
     Json,
@@ -44,6 +45,7 @@ class FakeCentre:
         self.silent = False
         self.away = False
         self.notices: list[Json] = []
+        self.rights = PERSON["rights"]
         self.run: Any = None
         self._port = port
         self._pulse_s = pulse_s
@@ -153,6 +155,7 @@ class FakeCentre:
         self._stop = asyncio.Event()
         app = web.Application(middlewares=[self._gate])
         app.router.add_get("/", self._index)
+        app.router.add_route("*", "/api/session{rest:.*}", self._session)
         app.router.add_get("/api/overview", self._overview)
         app.router.add_get("/api/alarms", self._list)
         app.router.add_get("/api/alarms/{id}", self._record)
@@ -218,6 +221,9 @@ class FakeCentre:
             "quality": {"co2": 64} if row["id"].endswith("3") and "co2" in values else {},
         }
 
+    async def _session(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response(PERSON | {"rights": self.rights})
+
     async def _overview(self, _: web.Request) -> web.StreamResponse:
         rows = []
         for n, row in enumerate(self.devices):
@@ -250,14 +256,10 @@ class FakeCentre:
         key = request.match_info["id"]
         self.seen.append((key, body))
         if self.refusal is not None:
-            status, words = self.refusal
-            return web.json_response({"error": words}, status=status)
-        alarm = self.alarms.get(key)
-        if alarm is None:
-            return web.json_response({"error": text("没有这个告警", "no such alarm")}, status=404)
-        alarm = alarm | {
+            return web.json_response({"error": self.refusal[1]}, status=self.refusal[0])
+        alarm = self.alarms[key] | {
             "state": "acknowledged",
-            "acknowledged_by": body["name"],
+            "acknowledged_by": "赵敏",
             "acknowledged_ms": now_ms(),
             "comment": body["comment"],
         }
@@ -289,8 +291,7 @@ class FakeCentre:
         named = [self.alarms[seen["id"]] for seen in body["alarms"]]
         if body.get("dry_run"):
             counts = {
-                word: sum(alarm["severity"] == word for alarm in named)
-                for word in ("orange", "yellow", "blue")
+                word: sum(a["severity"] == word for a in named) for word in ("orange", "yellow", "blue")
             }
             worst = next((word for word, count in counts.items() if count), None)
             return web.json_response(
@@ -298,7 +299,7 @@ class FakeCentre:
             )
         self.seen.append(("many", body))
         for alarm in named:
-            seen = {"state": "acknowledged", "acknowledged_by": body["name"], "acknowledged_ms": now_ms()}
+            seen = {"state": "acknowledged", "acknowledged_by": "赵敏", "acknowledged_ms": now_ms()}
             self.alarms[alarm["id"]] = alarm | seen
             self._tell("alarm", alarm | seen)
         return web.json_response({"acknowledged": [alarm["id"] for alarm in named], "left": {}})
@@ -311,7 +312,7 @@ class FakeCentre:
             return web.json_response({"error": self.refusal[1]}, status=self.refusal[0])
         alarm = alarm | {"version": alarm["version"] + 1}
         if deed == "shelve":
-            hold = {"by": body["name"], "reason": body["comment"], "until_ms": body["until_ms"]}
+            hold = {"by": "赵敏", "reason": body["comment"], "until_ms": body["until_ms"]}
             alarm |= {"suppression": "shelved", "hold": hold}
         elif deed == "assign":
             alarm |= {"assigned_to": body["to"]}

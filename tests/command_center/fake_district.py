@@ -6,8 +6,16 @@ import math
 import time
 from typing import Any
 
+from command_center.people.rights import RIGHTS
+
 LEVELS = {"red": "I", "orange": "II", "yellow": "III", "blue": "IV"}
 Json = dict[str, Any]
+PERSON: Json = {
+    "person": {"login": "zhao", "name": "赵敏", "roles": ["dispatcher"], "areas": []},
+    "rights": sorted(RIGHTS),
+    "idle": False,
+}
+"""Who is signed in; he may everything."""
 
 
 def now_ms() -> int:

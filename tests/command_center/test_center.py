@@ -7,9 +7,11 @@ import random
 import sqlite3
 import sys
 
+import aiohttp
 import msgspec
 import pytest
 from centers import Feed, command, start, stop, write_config
+from persons import signed_in
 from test_lifecycle import LIFE, T0, transition
 from waiting import wait_until
 
@@ -76,25 +78,30 @@ async def test_an_alarm_is_committed_then_acknowledged_then_shown(center, feed, 
     assert [entry["kind"] for entry in told["history"]] == ["began", "worsened"]
 
 
-async def test_acknowledging_is_done_once_by_somebody_with_a_name(center, feed, http):
+async def test_an_alarm_is_acknowledged_once_by_who_is_signed_in_whatever_name_is_sent(
+    center, feed, http, tmp_path
+):
     await feed.tell(1, LIFE[0])
     await wait_until(lambda: 1 in feed.acked)
     url = f"{center}/api/alarms/{LIFE[0].alarm}/acknowledge"
-    status, told = await post(http, url, {"name": "  ", "comment": ""})
-    assert (status, told["error"]["zh"]) == (422, "请填写姓名")
-    status, told = await post(http, url, {"comment": "x"})
-    assert (status, "name" in told["error"]["en"]) == (422, True)
-    status, told = await post(http, url, {"name": "王建国", "comment": "已到场"})
-    assert (status, told["state"], told["acknowledged_by"], told["comment"]) == (
-        200,
-        "acknowledged",
-        "王建国",
-        "已到场",
-    )
-    status, told = await post(http, url, {"name": "李", "comment": ""})
-    assert (status, told["error"]["en"]) == (409, "already acknowledged by 王建国")
-    status, _ = await post(http, f"{center}/api/alarms/none/acknowledge", {"name": "李"})
-    assert status == 404
+    async with (
+        signed_in(tmp_path, "wang", "王建国", "operator") as wang,
+        signed_in(tmp_path, "li", "李娜", "operator") as li,
+    ):
+        status, told = await post(wang, url, {"comment": "已到场", "name": "somebody else"})
+        assert (status, told["state"], told["acknowledged_by"], told["comment"]) == (
+            200,
+            "acknowledged",
+            "王建国",
+            "已到场",
+        )
+        status, told = await post(li, url, {"comment": ""})
+        assert (status, told["error"]["en"]) == (409, "already acknowledged by 王建国")
+        status, _ = await post(li, f"{center}/api/alarms/none/acknowledge", {})
+        assert status == 404
+    async with aiohttp.ClientSession() as stranger:
+        status, told = await post(stranger, url, {})
+        assert (status, told["error"]["zh"]) == (401, "请先登录")
     await feed.tell(2, LIFE[3])
     await wait_until(lambda: 2 in feed.acked)
     assert (await ask(http, f"{center}/api/alarms"))[1] == []
@@ -243,15 +250,15 @@ async def test_people_hold_sweep_and_audit_over_http_and_the_command_line_verifi
     for seq, one in enumerate((LIFE[0], calm, transition(0, Change.BEGAN, device="red")), 1):
         await feed.tell(seq, one)
     await wait_until(lambda: feed.acked >= {1, 2, 3})
-    shelf = {"name": "王建国", "comment": "施工", "version": 1}
+    shelf = {"comment": "施工", "version": 1}
     status, told = await post(http, f"{center}/api/alarms/{calm.alarm}/shelve", shelf)
     assert (status, told["suppression"], told["hold"]["reason"]) == (200, "shelved", "施工")
     status, told = await post(http, f"{center}/api/alarms/{calm.alarm}/assign", {**shelf, "to": "李娜"})
     assert (status, told["error"]["zh"]) == (409, "该告警已有变化，请刷新后再操作")
     _, (hold,) = await ask(http, f"{center}/api/holds")
-    assert (await post(http, f"{center}/api/holds/{hold['id']}/end", {"name": "李娜"}))[1] == []
+    assert (await post(http, f"{center}/api/holds/{hold['id']}/end", {}))[1] == []
     alarms = [{"id": a["id"], "version": a["version"]} for a in (await ask(http, f"{center}/api/alarms"))[1]]
-    sweep = {"name": "李娜", "comment": "", "alarms": alarms}
+    sweep = {"comment": "", "alarms": alarms}
     _, summary = await post(http, f"{center}/api/alarms/acknowledge", {**sweep, "dry_run": True})
     assert (summary["alarms"], summary["worst"], summary["red_left"]) == (2, "orange", 1)
     _, swept = await post(http, f"{center}/api/alarms/acknowledge", sweep)
@@ -283,6 +290,6 @@ async def test_another_sites_page_can_change_nothing(center, feed, http):
     await feed.tell(1, LIFE[0])
     await wait_until(lambda: 1 in feed.acked)
     url = f"{center}/api/alarms/{LIFE[0].alarm}/acknowledge"
-    async with http.post(url, json={"name": "x"}, headers={"Origin": "https://evil.example"}) as answer:
+    async with http.post(url, json={}, headers={"Origin": "https://evil.example"}) as answer:
         assert answer.status == 403
     assert (await ask(http, f"{center}/api/alarms"))[1][0]["state"] == "unacknowledged"

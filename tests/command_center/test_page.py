@@ -126,7 +126,7 @@ def test_alarms_stand_by_severity_and_then_the_newest_first(browser, centre):
         assert shown == [alarm["id"] for alarm in due]
 
 
-def test_a_person_acknowledges_by_keyboard_with_name_and_comment_and_the_name_is_remembered(browser, centre):
+def test_a_person_acknowledges_by_keyboard_in_his_own_name(browser, centre):
     with opened(browser, centre) as screen:
         row = screen.wait_for(".alarms li.alarm")
         screen.page.keyboard.press("ArrowDown")  # from nowhere: into the list
@@ -134,26 +134,29 @@ def test_a_person_acknowledges_by_keyboard_with_name_and_comment_and_the_name_is
         screen.page.keyboard.press("ArrowUp")
         screen.page.keyboard.press("a")
         screen.wait_for("dialog[open]")
-        screen.page.keyboard.press("Enter")
-        assert "请填写姓名" in screen.wait_for("dialog [role=alert]").inner_text()
-        screen.page.fill("dialog input", "赵敏")
+        assert screen.count("dialog input") == 0, "nobody is asked who he is"
         screen.page.fill("dialog textarea", "已通知消防站")
         screen.page.click("dialog button[type=submit]")
         screen.wait_for(".alarms li.red.acknowledged")
         sync_api.expect(screen.page.locator("dialog[open]")).to_have_count(0)
         [(alarm, body)] = centre.seen
         assert alarm == row.get_attribute("data-alarm")
-        assert body == {"name": "赵敏", "comment": "已通知消防站"}
+        assert body == {"comment": "已通知消防站"}
         assert "赵敏" in screen.wait_for(".alarms li.red .who").inner_text()
-        screen.page.locator(".alarms li .ack").first.click()
-        assert screen.page.input_value("dialog input") == "赵敏"
+
+
+def test_who_may_only_read_is_offered_nothing_else(browser, centre):
+    centre.rights = ["read"]
+    with opened(browser, centre) as screen:
+        screen.wait_for(".alarms li.alarm .open").click()
+        screen.wait_for(".record .timeline li")
+        assert screen.count("button.ack, button.sweep, .record [data-deed]") == 0
 
 
 def test_a_refused_acknowledgement_says_why_and_keeps_the_dialog(browser, centre):
     centre.refusal = (409, text("该告警已由王建国确认", "already acknowledged by Wang Jianguo"))
     with opened(browser, centre, query="?lang=en") as screen:
         screen.wait_for(".bar .ack").click()
-        screen.page.fill("dialog input", "Zhao Min")
         screen.page.click("dialog button[type=submit]")
         sync_api.expect(screen.page.locator("dialog [role=alert]")).to_contain_text("already acknowledged by")
         assert screen.count("dialog[open]") == 1
@@ -277,13 +280,12 @@ def test_a_person_shelves_an_alarm_with_a_reason_and_it_leaves_the_list_for_the_
         screen.wait_for(".record .timeline li")
         assert "现场无明火" in screen.wait_for(".timeline li[data-kind=comment]").inner_text()
         screen.page.click(".record [data-deed=shelve]")
-        screen.page.fill(".record input[name=name]", "赵敏")
         screen.page.select_option(".record select", "60")
         screen.page.fill(".record textarea", "传感器检修")
         screen.page.click(".record button[type=submit]")
         sync_api.expect(screen.page.locator(f'.alarms li[data-alarm="{alarm}"]')).to_have_count(0)
         [(deed, body)] = centre.seen
-        assert (deed, body["name"], body["comment"], body["version"]) == ("shelve", "赵敏", "传感器检修", 1)
+        assert (deed, body["comment"], body["version"]) == ("shelve", "传感器检修", 1)
         assert 59 * 60_000 < body["until_ms"] - time.time() * 1000 < 61 * 60_000
         screen.page.keyboard.press("Escape")
         screen.page.locator(".alarms .switch button").nth(1).click()
@@ -296,7 +298,6 @@ def test_many_are_acknowledged_with_a_summary_and_the_red_one_stays(browser, cen
         screen.wait_for(".alarms .sweep").click()
         summary = screen.wait_for(".sweepcounts").inner_text()
         assert "最高 橙" in summary
-        screen.page.fill("dialog[open] input[name=name]", "赵敏")
         screen.page.click("dialog[open] button[type=submit]")
         sync_api.expect(screen.page.locator(".alarms li.unacknowledged")).to_have_count(1)
         assert screen.count(".alarms li.red.unacknowledged") == 1
@@ -309,7 +310,6 @@ def test_a_deed_that_is_refused_says_why_and_keeps_what_was_written(browser, cen
     with opened(browser, centre, query="?lang=en") as screen:
         screen.wait_for(".alarms li.alarm .open").click()
         screen.page.click(".record [data-deed=comment]")
-        screen.page.fill(".record input[name=name]", "Zhao Min")
         screen.page.fill(".record textarea", "looks fine")
         screen.page.click(".record button[type=submit]")
         assert "it has changed since" in screen.wait_for(".record form [role=alert]").inner_text()
@@ -368,7 +368,6 @@ def test_the_record_shows_the_plan_why_it_holds_and_how_far_each_action_really_i
         "actions": [{**action, "state": "waiting", "approved": ["李娜"]}, {**action, "id": "a2", "state": "executed"}],
     }  # fmt: skip
     with opened(browser, centre) as screen:
-        screen.page.evaluate("localStorage.setItem('yemai.name', '赵敏')")
         screen.wait_for(".alarms li.alarm .open").click()
         plan = screen.wait_for(".planrun").inner_text()
         assert "II 级响应" in plan
@@ -378,7 +377,7 @@ def test_the_record_shows_the_plan_why_it_holds_and_how_far_each_action_really_i
         assert "批准 1/2" in waiting.inner_text()
         waiting.locator("button").click()
         assert "已回读核实" in screen.wait_for(".actions li[data-state=verified]").inner_text()
-        assert centre.seen == [("approve", {"name": "赵敏"})]
+        assert centre.seen == [("approve", {})]
 
 
 def test_an_alarm_without_a_plan_says_so(browser, centre):

@@ -8,12 +8,16 @@ from brokers import Mosquitto
 from conftest import missing
 from waiting import wait_until
 
-from bench._centre import Centre
+from bench._centre import BEARER, Centre
 from bench._storm import Size, feeding, news, storm
 from bench._viewers import Viewers
 from command_center.hub import MOST_WAITING, Hub, Stream
 from telemetry.clock import SystemClock
 from telemetry.severity import Severity
+
+
+async def known():
+    return True
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ async def test_a_storm_loses_nothing_floods_nobody_and_the_red_one_is_told(centr
     by_person = [one for one in centre.vendors.told if one["vendor"] == "wecom_app"]
     assert len(by_person) <= 2 * (4 + 1 + 1), "four singles, a digest and the red one, each to two people"
     assert len(seen.api_s) > 20
-    async with http.get(f"{centre.url}/api/alarms?limit=5000") as answer:
+    async with http.get(f"{centre.url}/api/alarms?limit=5000", headers=BEARER) as answer:
         chattering = {one["device"] for one in await answer.json() if one["chattering"]}
     assert chattering == {f"storm-c{n}" for n in range(8)}
 
@@ -93,7 +97,7 @@ async def test_a_page_that_takes_nothing_is_given_up_and_forgotten(monkeypatch):
         if message["type"] == "http.response.body":
             await never.wait()
 
-    await Stream(hub, SystemClock())({"type": "http"}, never.wait, send)
+    await Stream(hub, SystemClock(), known)({"type": "http"}, never.wait, send)
     assert hub.viewers == 0
 
 
@@ -105,6 +109,6 @@ async def test_a_full_house_says_so(monkeypatch):
         said.append(message)
 
     with hub.client():
-        await Stream(hub, SystemClock())({"type": "http"}, asyncio.Event().wait, send)
+        await Stream(hub, SystemClock(), known)({"type": "http"}, asyncio.Event().wait, send)
     assert said[0]["status"] == 503
     assert "1 pages are open already" in said[1]["body"].decode()

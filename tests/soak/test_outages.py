@@ -35,7 +35,7 @@ async def test_the_count_closes_and_no_alarm_is_lost_or_doubled_over_outages(rou
     parts = list(PLAYED)
     dice.shuffle(parts)
     async with (
-        district(tmp_path, port=free_port, seed=round_ + 1, quiet=True) as (plan, supervisor),
+        district(tmp_path, port=free_port, seed=round_ + 1, quiet=True) as (plan, supervisor, _),
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
     ):
         await until(lambda: everyone_spoke(http, plan), 60, "every device to report")

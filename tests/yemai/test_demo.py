@@ -110,15 +110,19 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
     code, _, err = await said(await yemai("demo", "scenario", "charger", "--data", str(tmp_path)))
     assert (code, err) == (2, "yemai: no scenario 'charger'; did you mean 'charger_overheats'?\n")
 
+    def key():  # another one after each start
+        told = json.loads((tmp_path / "demo.json").read_text())
+        return {"Authorization": f"Bearer {told['key']}"}
+
     async def raised():
-        async with http.get(f"{state['page']}/api/alarms") as answer:
+        async with http.get(f"{state['page']}/api/alarms", headers=key()) as answer:
             return [a for a in await answer.json() if a["rule"] == "ev_charger.overheat"]
 
     await wait_until(raised, 20, "the alarm on the desk")
 
     async def acted():
         [alarm] = await raised()
-        async with http.get(f"{state['page']}/api/alarms/{alarm['id']}") as answer:
+        async with http.get(f"{state['page']}/api/alarms/{alarm['id']}", headers=key()) as answer:
             told = await answer.json()
         done = {(a["action"], a["device"]): a["state"] for a in told["run"]["actions"]}
         proofs = {(n["channel"], n["state"]) for n in told["notices"] if "channel" in n}
@@ -130,7 +134,8 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
     code, out, err = await said(demo, 40)
     assert code == 0
     assert "Traceback" not in err
-    assert f"The page: http://127.0.0.1:{port}" in out
+    assert f"The page: http://127.0.0.1:{port}/#enter=" in out
+    assert "Throw-away users: operator, dispatcher, engineer, security, auditor" in out
     errors = [
         line
         for log in (tmp_path / "logs").glob("*.log")
@@ -142,6 +147,14 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
     again = await yemai("demo", "--data", str(tmp_path), "--port", str(port))
     await wait_until((tmp_path / "demo.json").exists, 60, "the demo to be up again")
     assert [alarm["device"] for alarm in await raised()] == ["chg-05"], "it goes on with the same data"
+    link = (await again.stdout.readline()).decode().strip().partition("#enter=")[2]
+    async with http.post(f"{state['page']}/api/session/link", json={"token": link}) as answer:
+        assert (answer.status, (await answer.json())["login"]) == (200, "operator")
+        signed = {"Cookie": f"yemai={answer.cookies['yemai'].value}"}
+    async with http.get(f"{state['page']}/api/session", headers=signed) as answer:
+        assert "action.approve" in (await answer.json())["rights"], "whoever opened the link is signed in"
+    async with http.post(f"{state['page']}/api/session/link", json={"token": link}) as answer:
+        assert answer.status == 409, "once"
     again.terminate()
     await said(again, 40)
 

@@ -11,7 +11,7 @@ from yemai.commands._part import ConfigFile, group, run_module
 from yemai.words import say
 
 if TYPE_CHECKING:
-    from command_center.audit import Finding
+    from command_center.audit import Act, Finding
 
 app = group("指挥中心。", "The command centre.")
 
@@ -70,6 +70,99 @@ def verify_audit(config: ConfigFile, checkpoints: Checkpoints = None, key: Key =
             ),
             err=True,
         )
+
+
+@app.command(
+    help=say(
+        "打印一次性登记链接：尚无用户时给第一位安全管理员，否则重置 --login 指定的用户。",
+        "Print a one-time link to enrol: for the first security admin, or, with --login, to reset somebody.",
+    )
+)
+def link(
+    config: ConfigFile,
+    login: Annotated[str | None, typer.Option(help=say("要重置的登录名", "whom to reset"))] = None,
+) -> None:
+    """Print a one-time link to enrol by."""
+    import asyncio  # noqa: PLC0415 - heavy
+
+    typer.echo(asyncio.run(_link(config, login)))
+
+
+@app.command(help=say("为接口生成一个机器密钥。", "Make a machine's key for the desk's API."))
+def key(
+    name: Annotated[str, typer.Option(help=say("谁用它", "whose it is"))],
+    right: Annotated[list[str], typer.Option(help=say("权限，可重复", "what it may; repeat it"))] = ["read"],  # noqa: B006 - typer copies it
+) -> None:
+    """Print a new key, once, and what the configuration needs of it."""
+    from command_center.people.sessions import hash_of, new_key  # noqa: PLC0415 - heavy
+    from command_center.people.settings import KeyConfig, PeopleConfig  # noqa: PLC0415
+
+    secret = f"yemai_{new_key()}"
+    if problem := PeopleConfig(keys=(KeyConfig(name, hash_of(secret), tuple(right)),)).problem():
+        raise typer.BadParameter(problem[1])
+    typer.echo(say(f"密钥（只显示这一次）：{secret}", f"The key, shown this once: {secret}"), err=True)
+    rights = ", ".join(f'"{one}"' for one in right)
+    typer.echo(f'[[people.keys]]\nname = "{name}"\nsha256 = "{hash_of(secret)}"\nrights = [{rights}]')
+
+
+@app.command(
+    "purge-audit",
+    help=say(
+        "删除过期的审计记录；不足 180 天的一律拒绝。",
+        "Delete old entries of the audit trail; younger than 180 days is refused.",
+    ),
+)
+def purge_audit(
+    config: ConfigFile,
+    older_than_days: Annotated[
+        int, typer.Option(help=say("删除早于多少天的记录", "how many days old, at least"))
+    ] = 180,
+) -> None:
+    """Purge the audit trail."""
+    import asyncio  # noqa: PLC0415 - heavy
+
+    gone = asyncio.run(_purge(config, older_than_days))
+    typer.echo(say(f"已删除 {gone} 条", f"{gone} entries deleted"))
+
+
+def _console() -> Act:
+    """Who does it: whoever has this machine, under the name it knows him by."""
+    import getpass  # noqa: PLC0415 - small, but only here
+    import socket  # noqa: PLC0415
+
+    from command_center.audit import Act  # noqa: PLC0415 - heavy
+
+    return Act(f"console:{getpass.getuser()}"[:64], socket.gethostname())
+
+
+async def _link(config: Path, login: str | None) -> str:
+    from command_center.config import load_config  # noqa: PLC0415 - heavy
+    from command_center.people import links, users  # noqa: PLC0415
+    from command_center.store import Store  # noqa: PLC0415
+    from telemetry.clock import SystemClock  # noqa: PLC0415
+    from telemetry.errors import Refused, did_you_mean  # noqa: PLC0415
+
+    loaded, now = load_config(config), SystemClock().now_ms()
+    async with Store(loaded.desk.url) as store, store.change() as db:
+        logins = [user.login for user in await users.everyone(db)]
+        if login is None:
+            if logins:
+                raise Refused(f"people are enrolled already; name one with --login: {', '.join(logins)}")
+            return links.address(loaded.page.address, "first", await links.issue(db, "first", "", now))
+        if login not in logins:
+            raise Refused(f"there is nobody '{login}'; {did_you_mean(login, logins)}")
+        token = await links.reset(db, login, _console(), now)
+        return links.address(loaded.page.address, "enrol", token)
+
+
+async def _purge(config: Path, days: int) -> int:
+    from command_center import audit  # noqa: PLC0415 - heavy
+    from command_center.config import load_config  # noqa: PLC0415
+    from command_center.store import Store  # noqa: PLC0415
+    from telemetry.clock import SystemClock  # noqa: PLC0415
+
+    async with Store(load_config(config).desk.url) as store, store.change() as db:
+        return await audit.purge(db, SystemClock().now_ms(), _console(), older_than_ms=days * 86_400_000)
 
 
 async def _verify(config: Path, checkpoints: Path | None, key: str | None) -> tuple[int, int, list[Finding]]:

@@ -15,6 +15,7 @@ import msgspec
 
 from simulators.district import load_district
 from telemetry.errors import Refused, Unavailable
+from yemai.demo.people import Entrance, make_people
 from yemai.demo.plan import Plan, make_plan
 from yemai.demo.proof import prove
 from yemai.demo.services import services
@@ -35,12 +36,14 @@ class State(msgspec.Struct, frozen=True):
     page: str
     data_api: str
     simulators: str
+    key: str
+    """To the desk's API, for reading."""
 
 
 @contextlib.asynccontextmanager
 async def district(
     data: Path, *, port: int, seed: int, quiet: bool = False
-) -> AsyncIterator[tuple[Plan, Supervisor]]:
+) -> AsyncIterator[tuple[Plan, Supervisor, Entrance]]:
     """Run a whole district under ``data`` until the block ends."""
 
     def tell(text: str) -> None:
@@ -73,13 +76,15 @@ async def district(
                 )
             )
 
-        state = data / STATE_FILE
+        state, entrance = data / STATE_FILE, await make_people(plan)
         async with Supervisor(services(plan), logs=plan.logs, on_exit=ended) as supervisor:
-            state.write_bytes(
-                msgspec.json.encode(State(os.getpid(), plan.page_url, plan.data_url, plan.simulators_url))
-            )
+            told = State(os.getpid(), plan.page_url, plan.data_url, plan.simulators_url, plan.key)
+            whole = state.with_suffix(".new")
+            whole.touch(mode=0o600)
+            whole.write_bytes(msgspec.json.encode(told))
+            whole.replace(state)
             try:
-                yield plan, supervisor
+                yield plan, supervisor, entrance
             finally:
                 state.unlink(missing_ok=True)
                 tell(say("正在停止 …", "Stopping …"))
@@ -88,8 +93,17 @@ async def district(
 async def run(data: Path, *, port: int, seed: int) -> int:
     """Run the demo until SIGINT or SIGTERM; return the exit code."""
     with _stop_on_signal() as stop:
-        async with district(data, port=port, seed=seed) as (plan, _):
-            print(say(f"页面：{plan.page_url}", f"The page: {plan.page_url}"), flush=True)
+        async with district(data, port=port, seed=seed) as (_, _, entrance):
+            print(say(f"页面：{entrance.link}", f"The page: {entrance.link}"), flush=True)
+            logins = ", ".join(entrance.logins)
+            print(
+                say(
+                    f"链接只能用一次，以演示值班员登录。演示用户：{logins}；密码到下次启动为止：{entrance.password}",
+                    f"The link signs in the demo's operator, once. Throw-away users: {logins}; "
+                    f"their password until the next start: {entrance.password}",
+                ),
+                flush=True,
+            )
             print(
                 say(
                     "试试：yemai demo scenario charger_overheats；Ctrl-C 停止",
@@ -104,7 +118,7 @@ async def run(data: Path, *, port: int, seed: int) -> int:
 async def check(data: Path, *, port: int, seed: int, duration_s: float, as_json: bool) -> int:
     """Run headless for ``duration_s``, prove the count and the alarms; return 0 only if both hold."""
     with _stop_on_signal() as stop:
-        async with district(data, port=port, seed=seed, quiet=as_json) as (plan, supervisor):
+        async with district(data, port=port, seed=seed, quiet=as_json) as (plan, supervisor, _):
             proving = asyncio.ensure_future(prove(plan, supervisor, duration_s=duration_s))
             stopped = asyncio.ensure_future(stop.wait())
             await asyncio.wait({proving, stopped}, return_when=asyncio.FIRST_COMPLETED)

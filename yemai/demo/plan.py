@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from command_center.people.sessions import hash_of, new_key
 from telemetry.errors import Unavailable
 from yemai.demo.notify import write_notify, write_plans
 from yemai.words import say
@@ -44,6 +45,8 @@ class Plan:
     agents: Mapping[str, Path]  # agent id → its configuration
     outboxes: Mapping[str, Path]
     periods_s: Mapping[str, float]  # device id → its poll or report period
+    desk_url: str
+    key: str  # to the desk's API, good for reading until the next start
 
     @property
     def logs(self) -> Path:
@@ -93,6 +96,7 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
     _registry(district, config)
     write_notify(config, f"http://127.0.0.1:{vendors}")
     write_plans(config)
+    key = new_key()
     page_url, data_url = f"http://127.0.0.1:{page_port}", f"http://127.0.0.1:{data}"
     return Plan(
         folder=folder,
@@ -107,7 +111,8 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
             config / "center.toml",
             _center(
                 broker, page_port, data_url, state, district, _streets(district, config / "streets.geojson")
-            ),
+            )
+            | {"people": _people(key)},
         ),
         agents=agents,
         outboxes=outboxes,
@@ -117,6 +122,8 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
             for bus in agent.buses
             for device in bus.devices
         },
+        desk_url=_desk_url(state),
+        key=key,
     )
 
 
@@ -173,7 +180,7 @@ def _center(
     return {
         "area": AREA,
         "broker": {"host": "127.0.0.1", "port": broker},
-        "desk": {"url": f"sqlite+aiosqlite:///{state / 'desk.db'}"},
+        "desk": {"url": _desk_url(state)},
         "audit": {"key": str(state / "audit.key"), "checkpoints": str(state / "audit.checkpoints")},
         "notify": {"file": "notify.yaml"},
         "linkage": {"file": "plans.yaml"},
@@ -182,6 +189,15 @@ def _center(
         "title": {"zh": f"叶脉 · {district.name.zh}指挥中心", "en": f"Yemai · {district.name.en}"},
         "map": {"streets": str(streets)},
     }
+
+
+def _desk_url(state: Path) -> str:
+    return f"sqlite+aiosqlite:///{state / 'desk.db'}"
+
+
+def _people(key: str) -> dict[str, Any]:
+    """One factor is enough for people who do not exist."""
+    return {"second_factor": False, "keys": [{"name": "demo", "sha256": hash_of(key), "rights": ["read"]}]}
 
 
 def _streets(district: District, path: Path) -> Path:

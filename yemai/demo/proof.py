@@ -143,10 +143,10 @@ def match(
     return pairs, [{key: a[key] for key in ("device", "rule", "severity", "began_ms", "value")} for a in left]
 
 
-async def get(http: aiohttp.ClientSession, url: str) -> Any:
+async def get(http: aiohttp.ClientSession, url: str, key: str = "") -> Any:
     """Return the JSON at ``url``; raise :class:`Unavailable` when there is none."""
     try:
-        async with http.get(url) as answer:
+        async with http.get(url, headers={"Authorization": f"Bearer {key}"} if key else {}) as answer:
             answer.raise_for_status()
             return await answer.json()
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -155,7 +155,7 @@ async def get(http: aiohttp.ClientSession, url: str) -> Any:
 
 async def alarms(http: aiohttp.ClientSession, plan: Plan) -> list[dict[str, Any]]:
     """Return all alarms that the desk knows."""
-    return list(await get(http, f"{plan.page_url}/api/alarms?state=all&limit=1000"))
+    return list(await get(http, f"{plan.page_url}/api/alarms?state=all&limit=1000", plan.key))
 
 
 async def runs(http: aiohttp.ClientSession, plan: Plan) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""People and machines at the desk: who they are, how they prove it, and what each may do."""

@@ -1,0 +1,114 @@
+"""Who stands before the API: a person by his session's cookie, a wall by its own, a machine by its key.
+
+=================  =====================================================================================
+read               while the session lasts: a screen goes on showing alarms, whoever looks
+all else           as long as the person was there within ``idle_min``; then the password is asked again
+change by cookie   only from our own page: its Origin, or what the browser says in Sec-Fetch-Site
+=================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from command_center.answers import Denied
+from command_center.people import sessions, users
+from command_center.people.rights import ONLOOKING, Person, Right, rights_of
+from command_center.people.sessions import SEEN_EVERY_MS, hash_of
+from command_center.people.settings import rights_of_key
+
+if TYPE_CHECKING:
+    from fastapi import Request
+    from fastapi.responses import Response
+
+    from command_center.people.sessions import Session
+    from command_center.people.settings import PeopleConfig
+    from command_center.store import Store
+    from telemetry.clock import Clock
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+_MINUTE_MS = 60_000
+
+
+class Gate:
+    """Admits requests; ``secure`` when the page is reached over https."""
+
+    def __init__(self, config: PeopleConfig, store: Store, clock: Clock, *, secure: bool) -> None:
+        self._config, self._store, self._clock, self.secure = config, store, clock, secure
+        self._keys = {key.sha256: key for key in config.keys}
+        self.cookie = "__Host-yemai" if secure else "yemai"
+
+    async def admit(self, request: Request, right: Right) -> Person:
+        """Return who asks, when he has the right; raise :class:`Denied`."""
+        person, session = await self._who(request)
+        if person is None:
+            raise Denied(401, "请先登录", "sign in first, or send a key as 'Authorization: Bearer KEY'")
+        if session is not None and request.method not in SAFE_METHODS and not _is_ours(request):
+            raise Denied(
+                403, "请求不是从本页面发出的", "nothing proves that this request comes from our own page"
+            )
+        if not person.may(right):
+            raise Denied(403, "您没有此项权限", f"{person.name} has not the right '{right}'")
+        if session is not None and right not in ONLOOKING:
+            await self._be_there(session)
+        return person
+
+    async def known(self, request: Request) -> tuple[Person | None, Session | None]:
+        """Return who asks without asking for anything."""
+        return await self._who(request)
+
+    def is_idle(self, session: Session) -> bool:
+        """Return whether a person has not been there for too long to do more than look."""
+        idle_ms = self._clock.now_ms() - session.seen_ms
+        return session.kind == "person" and idle_ms > self._config.idle_min * _MINUTE_MS
+
+    def give(self, answer: Response, key: str, session: Session) -> Response:
+        """Put a session's key into the browser that asked."""
+        lasts_s = (session.ends_ms - self._clock.now_ms()) // 1000
+        answer.set_cookie(
+            self.cookie, key, max_age=lasts_s, path="/", secure=self.secure, httponly=True, samesite="strict"
+        )
+        return answer
+
+    def take(self, answer: Response) -> Response:
+        """Take it from the browser."""
+        answer.delete_cookie(self.cookie, path="/", secure=self.secure, httponly=True, samesite="strict")
+        return answer
+
+    async def _be_there(self, session: Session) -> None:
+        if self.is_idle(session):
+            raise Denied(401, "离开时间过长，请重新登录", "away for too long: sign in again", reason="idle")
+        now = self._clock.now_ms()
+        if now - session.seen_ms > SEEN_EVERY_MS:
+            async with self._store.change() as db:
+                await sessions.touch(db, session.id, now)
+
+    async def _who(self, request: Request) -> tuple[Person | None, Session | None]:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme:
+            key = self._keys.get(hash_of(given.strip())) if scheme.lower() == "bearer" else None
+            name = f"key:{key.name}" if key else ""
+            return (Person(name, name, rights_of_key(key)), None) if key else (None, None)
+        cookie = request.cookies.get(self.cookie)
+        if not cookie:
+            return None, None
+        async with self._store.read() as db:
+            session = await sessions.find(db, cookie, self._clock.now_ms())
+            if session is None:
+                return None, None
+            if session.kind == "wall":
+                rights = rights_of(("wall",))
+                return Person(session.login, session.login, rights, ("wall",), session=session.id), session
+            user = await users.find(db, session.login)
+        if user is None or not user.active:
+            return None, None
+        rights = rights_of(user.roles)
+        return Person(user.login, user.name, rights, user.roles, user.areas, session.id), session
+
+
+def _is_ours(request: Request) -> bool:
+    """Return whether a browser itself says that the request comes from a page of this origin."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    return origin is not None and origin.split("://")[-1] == request.headers.get("host")
