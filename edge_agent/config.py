@@ -9,6 +9,14 @@ import msgspec
 
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Profile
+from edge_agent.checks import (
+    check_broker,
+    check_link,
+    check_name,
+    check_outbox,
+    check_ports_once,
+    check_timeout,
+)
 from edge_agent.driver import Device, DriverModule
 from edge_agent.identity import serial_point
 from edge_agent.linkage import Linkage, Terms, check_linkage
@@ -132,7 +140,11 @@ def load_config(path: Path, text: str | None = None) -> AgentConfig:
         _once(path, f"{at}.id", f"bus {entry.id}", seen)
         buses.append(_bus(path, at, entry, seen))
     buses = [msgspec.structs.replace(bus, phase=place / len(buses)) for place, bus in enumerate(buses)]
+    check_outbox(path, file.outbox)
+    check_broker(path, file.broker)
     way = look_up(path, file.uplink, file.broker)
+    links = [(f"$.buses[{place}].link", bus.link) for place, bus in enumerate(buses)]
+    check_ports_once(path, [*links, ("$.uplink.link", way.link)])
     check_rules(path, file.report, [device.profile for bus in buses for device in bus.devices])
     if file.linkage and not file.judgement.local:
         raise ConfigError(
@@ -171,7 +183,10 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
         raise ConfigError(
             path, f"{at}.period_s", f"{period_s:g} s is not within {_SHORTEST_S} and {_LONGEST_S}"
         )
+    check_name(path, f"{at}.id", entry.id)
+    check_timeout(path, at, entry)
     link = convert(entry.link, module.Config, file=path, at=f"{at}.link")
+    check_link(path, f"{at}.link", link)
     if not entry.devices:
         raise ConfigError(
             path, f"{at}.devices", "a bus without devices", hint="add [[buses.devices]], or remove the bus"
@@ -184,6 +199,7 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
     units: dict[object, str] = {}
     for index, item in enumerate(entry.devices):
         here = f"{at}.devices[{index}]"
+        check_name(path, f"{here}.id", item.id)
         _once(path, f"{here}.id", f"device {item.id}", seen)
         device = _device(path, here, item, entry, module.TRANSPORT)
         key = (device.unit, tuple(sorted(item.parameters.items()))) if device.unit else device.identity

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edge_agent.checks import USUAL_BAUDS
 from edge_agent.planner import Group, Reach, Wanted, Wire, groups_for
 from telemetry.errors import ConfigError
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 MOST_USED = 0.92
 """The share of a line that may be planned: the rest is for commands, probes and a device that is slow to answer."""
-_BAUDS = (1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200)
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ def _ways_out(devices: Sequence[Device], period_s: float, line: Line) -> list[st
     ways = []
     if (slower := _period_that_fits(devices, period_s, line)) is not None:
         ways.append(f"period_s = {slower:g}")
-    faster = (b for b in _BAUDS if b > line.baud)
+    faster = (b for b in USUAL_BAUDS if b > line.baud)
     for baud in faster:
         if plan_bus(devices, period_s, Line(baud, line.format).wire).used <= MOST_USED:
             ways.append(f"baud = {baud}")

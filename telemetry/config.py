@@ -30,6 +30,12 @@ _AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:`key` in )?`(?P<path>\$.*)`)?$",
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _ELSEWHERE = contextvars.ContextVar("secrets_lie_elsewhere", default=False)
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
+_MISSING = re.compile(r"missing required field `(.+?)`")
+_NUMBER_AS_TEXT = re.compile(r"Expected `(int|float)( \| null)?`, got `str`, here '[\d.]+'")
+_TOML_PLACE = re.compile(r"(?P<problem>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$", re.DOTALL)
+_SECRETIVE = re.compile(r"\w*(password|secret|token|key)\b")
+_DECIMAL_COMMA = re.compile(r"=\s*\d+,\d+$")
+_TYPED_IN_CHINESE = re.compile("[\u201c\u201d\u2018\u2019\uff1d\uff0c\uff08\uff09\u3010\u3011\u3000]")
 
 
 class Secret:
@@ -62,7 +68,7 @@ def parse_toml(text: str, kind: type[T], path: Path) -> T:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, "$", f"not TOML: {error}") from None
+        raise _not_toml(path, text, str(error)) from None
     return convert(raw, kind, file=path)
 
 
@@ -93,9 +99,9 @@ def convert(raw: object, kind: type[T], *, file: Path, at: str = "$") -> T:
     def hook(wanted: type, value: object) -> object:
         if wanted is Path and isinstance(value, str):
             return (file.parent / Path(value).expanduser()).resolve()
-        if wanted is Secret and isinstance(value, str):
+        if wanted is Secret:
             return _secret(value, file)
-        raise NotImplementedError(f"expected {wanted.__name__}, got {type(value).__name__}")
+        raise ValueError(f"expected {wanted.__name__}, got {type(value).__name__}")
 
     try:
         return msgspec.convert(raw, kind, dec_hook=hook)
@@ -104,11 +110,17 @@ def convert(raw: object, kind: type[T], *, file: Path, at: str = "$") -> T:
         problem, path = (found["problem"], found["path"] or "$") if found else (str(error), "$")
         path, spot = _locate(raw, kind, path, hook)
         hint = ""
-        if unknown := _UNKNOWN.search(problem):
+        if isinstance(error.__cause__, _NoSecretError):  # whose value is not shown
+            hint = error.__cause__.hint
+        elif missing := _MISSING.search(problem):
+            path, problem = f"{path}.{missing[1]}", "missing"
+        elif unknown := _UNKNOWN.search(problem):
             hint = did_you_mean(unknown[1], _fields(spot))
             path, problem = f"{path}.{unknown[1]}", "unknown key"
         elif value := _value_at(raw, path):
             problem = f"{problem}, here {value}"
+            if _NUMBER_AS_TEXT.match(problem):
+                hint = "a number is written without quotes"
             if typing.get_origin(spot) is typing.Literal:
                 problem = f"no {value}"
                 hint = did_you_mean(value.strip("'"), map(str, typing.get_args(spot)))
@@ -117,9 +129,10 @@ def convert(raw: object, kind: type[T], *, file: Path, at: str = "$") -> T:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows begin a file with a mark
     except UnicodeDecodeError as error:
-        raise ConfigError(path, f"byte {error.start}", "not UTF-8", hint="save the file as UTF-8") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(path, f"line {line}", "not UTF-8", hint="save the file as UTF-8") from None
     except OSError as error:
         raise ConfigError(path, "$", f"cannot be read: {error.strerror}") from None
 
@@ -134,17 +147,48 @@ def without_secrets() -> Iterator[None]:
         _ELSEWHERE.reset(token)
 
 
-def _secret(value: str, file: Path) -> Secret:
-    source, _, name = value.partition(":")
-    if _ELSEWHERE.get() and source in ("env", "file") and name:
+def _not_toml(path: Path, text: str, problem: str) -> ConfigError:
+    """Return the error with the line that it is about, and what is wrong with it as far as that can be seen."""
+    found = _TOML_PLACE.match(problem)
+    if found is None or not text.strip():
+        return ConfigError(path, "$", f"not TOML: {problem}")
+    line = text.splitlines()[int(found["line"]) - 1].strip()
+    if _SECRETIVE.match(line):
+        line = line.partition("=")[0] + "= …"
+    hint = f"look at: {line}"
+    if odd := _TYPED_IN_CHINESE.search(line):
+        hint += f"   ('{odd[0]}' is not the ASCII character: switch the input method and write it anew)"
+    elif _DECIMAL_COMMA.search(line):
+        hint += "   (a decimal point, not a comma)"
+    elif line.count('"') % 2:
+        hint += "   (a text ends with the quote that it begins with)"
+    return ConfigError(
+        path, f"line {found['line']}, column {found['column']}", f"not TOML: {found['problem']}", hint=hint
+    )
+
+
+class _NoSecretError(ValueError):
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+def _secret(value: object, file: Path) -> Secret:
+    """Return what is named; msgspec adds the place to the ValueError that says why it cannot be."""
+    source, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if source not in ("env", "file") or not name:
+        raise _NoSecretError("a secret is not written here", "name it as 'env:NAME' or 'file:PATH'")
+    if _ELSEWHERE.get():
         return Secret("")
-    if source == "env" and name:
+    if source == "env":
         if name not in os.environ:
-            raise ConfigError(file, "$", f"secret: no environment variable {name}", hint=f"export {name}=…")
+            raise _NoSecretError(f"secret: no environment variable {name}", f"export {name}=…")
         return Secret(os.environ[name])
-    if source == "file" and name:
-        return Secret(_read(file.parent / name).strip())
-    raise ConfigError(file, "$", "a secret is not written here", hint="name it as 'env:NAME' or 'file:PATH'")
+    try:
+        return Secret((file.parent / name).read_text("utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise _NoSecretError(f"secret: {file.parent / name}: cannot be read: {reason}") from None
 
 
 def _once(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:

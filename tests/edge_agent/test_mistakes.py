@@ -22,6 +22,16 @@ id = "noise-01"
 profile = "sonbest_sm7901b"
 unit = 1
 """
+OTHER_BUS = """
+[[buses]]
+id = "b2"
+driver = "modbus_rtu"
+link = { port = "/dev/ttyS9", baud = 9600 }
+[[buses.devices]]
+id = "noise-02"
+profile = "sonbest_sm7901b"
+unit = 2
+"""
 SECOND = '[[buses.devices]]\nid = "{}"\nprofile = "{}"\nunit = {}\n'
 
 
@@ -31,7 +41,7 @@ SECOND = '[[buses.devices]]\nid = "{}"\nprofile = "{}"\nunit = {}\n'
         ('agent = "edge-01"', 'agent = "edge/01"', "$.agent: agent 'edge/01' cannot be part of a topic; use letters, digits, '-', '_' and '.', at most 64"),
         ("modbus_rtu", "modbus_rtuu", "$.buses[0].driver: edge_agent.drivers: no 'modbus_rtuu'; did you mean 'modbus_rtu'?"),
         ("baud", "baudrate", "$.buses[0].link.baudrate: unknown key; did you mean 'baud'?"),
-        ("9600", '"9600"', "$.buses[0].link.baud: Expected `int`, got `str`, here '9600'"),
+        ("9600", '"9600"', "$.buses[0].link.baud: Expected `int`, got `str`, here '9600'; a number is written without quotes"),
         ("sonbest_sm7901b", "sonbest_sm790", "$.buses[0].devices[0].profile: no 'sonbest_sm790'; did you mean 'sonbest_sm7901b'?"),
         ("sonbest_sm7901b", "plantower_pms5003", "$.buses[0].devices[0].profile: 'plantower_pms5003' is for serial_frame, driver 'modbus_rtu' serves modbus"),
         ("unit = 1", "unit = 999", "$.buses[0].devices[0].unit: 999 is no unit id; 1 to 247; 0, 250 and 255 only where the device says so"),
@@ -40,6 +50,16 @@ SECOND = '[[buses.devices]]\nid = "{}"\nprofile = "{}"\nunit = {}\n'
         ("unit = 1\n", "unit = 1\n" + SECOND.format("noise-02", "sonbest_sm7901b", 1), "$.buses[0].devices[1]: (1, ()) is taken by 'noise-01'; each device has an address of its own"),
         ('id = "b1"', 'id = "b1"\nperiod_s = 0', "$.buses[0].period_s: 0 s is not within 0.05 and 86400"),
         ("broker = ", "brocker = ", "$.brocker: unknown key; did you mean 'broker'?"),
+        ('agent = "edge-01"', "", "$.agent: missing"),
+        ("9600", "0", "$.buses[0].link.baud: no line has 0 baud; usual are 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200"),
+        ('driver = "modbus_rtu"\nlink = { port = "/dev/ttyS9", baud = 9600 }', 'driver = "modbus_tcp"\nlink = { host = "10.0.0.9", port = 70000 }', "$.buses[0].link.port: 70000 is no port; 1 to 65535"),
+        ('id = "noise-01"', 'id = "noise 01"', "$.buses[0].devices[0].id: 'noise 01' is no id; 1 to 64 characters, no blanks and none of / + #"),
+        ('id = "b1"', 'id = "b1"\ntimeout_s = 0', "$.buses[0].timeout_s: 0 s is not within 0.02 and 60; leave it out for the profiles' own"),
+        ('"outbox.db"', '"outbox.db", max_bytes = 99', "$.outbox.max_bytes: 99 bytes hold not even one upload; at least 4096; leave it out for 256 MiB"),
+        ('host = "127.0.0.1"', 'host = "127.0.0.1", port = 0', "$.broker.port: 0 is no port; 1 to 65535; 1883, or 8883 with ca"),
+        ('host = "127.0.0.1"', 'host = "127.0.0.1", password = "geheim"', "$.broker.password: a secret is not written here; name it as 'env:NAME' or 'file:PATH'"),
+        ('host = "127.0.0.1"', 'host = "127.0.0.1", password = "env:NOWHERE_TO_BE_FOUND"', "$.broker.password: secret: no environment variable NOWHERE_TO_BE_FOUND; export NOWHERE_TO_BE_FOUND=…"),
+        ("unit = 1\n", "unit = 1\n" + OTHER_BUS, "$.buses[1].link.port: /dev/ttyS9 is used by $.buses[0].link already; one bus for all devices on a line, with their unit ids"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_file_field_value_and_way_out(tmp_path, before, after, message):
@@ -48,6 +68,46 @@ def test_a_mistake_names_file_field_value_and_way_out(tmp_path, before, after, m
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('area = "yeji"', 'area = "yeji', "line 3, column 13: not TOML: Illegal character '\\n'; look at: area = \"yeji   (a text ends with the quote that it begins with)"),
+        ('"yeji"', "“yeji”", "line 3, column 8: not TOML: Invalid value; look at: area = “yeji”   ('“' is not the ASCII character: switch the input method and write it anew)"),
+        ('id = "b1"', 'id = "b1"\nperiod_s = 2,5', "line 8, column 13: not TOML: Expected newline or end of document after a statement; look at: period_s = 2,5   (a decimal point, not a comma)"),
+        ('area = "yeji"', 'password = "geheim', "line 3, column 19: not TOML: Illegal character '\\n'; look at: password = …"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_toml_is_answered_with_its_line_and_a_guess(tmp_path, before, after, message):
+    path = tmp_path / "edge.toml"
+    path.write_text(GOOD.replace(before, after, 1))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_file_of_another_encoding_is_answered_with_its_line_and_notepads_mark_is_read_over(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_bytes(GOOD.replace("noise-01", "噪声").encode("gbk"))
+    with pytest.raises(ConfigError, match="line 11: not UTF-8; save the file as UTF-8"):
+        load_config(path)
+    path.write_text(GOOD, "utf-8-sig")
+    assert load_config(path).agent == "edge-01"
+
+
+def test_a_bus_that_cannot_be_is_refused_with_its_numbers_and_with_what_would_fit(tmp_path):
+    path = tmp_path / "edge.toml"
+    meters = "".join(SECOND.format(f"m-{n}", "eastron_sdm630", n) for n in range(2, 12))
+    path.write_text(GOOD.replace('id = "b1"', 'id = "b1"\nperiod_s = 1', 1) + meters)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    told = str(caught.value)
+    assert "$.buses[0]: 11 devices at 9600 baud need " in told
+    assert (
+        "at most 92 % can be planned; it fits with period_s = 1.5, or baud = 19200, or at most 8 of these 11 devices"
+        in told
+    )
 
 
 def test_the_right_file_is_accepted(tmp_path):

@@ -124,7 +124,7 @@ class World:
     async def suffer(self, cut):
         """Let an agent run, cut something off, and kill it at some moment of that."""
         dice = self.dice
-        most = dice.choice([4_000, 12_000, 50_000_000])
+        most = dice.choice([5_000, 12_000, 50_000_000])
         config = write_config(
             self.folder, self.broker.port, BUS.format(port=self.devices.port), max_bytes=most
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from device_profiles.registers import Block
+from edge_agent.driver import LinkDown
 from edge_agent.learned import Learned
-from edge_agent.ports import advice
+from edge_agent.ports import advice, resolve
 from edge_agent.schedule import MOST_USED, plan_bus, wire_of
 from yemai.words import say
 
@@ -108,7 +111,7 @@ def _table(bus: BusLines) -> RenderableType:
 
 def remarks(config: AgentConfig) -> list[str]:
     """Return what works as it stands and might yet bite."""
-    found = []
+    found = _of_disk(config)
     for place, bus in enumerate(config.buses):
         if better := advice(
             getattr(bus.link, "port", "") if isinstance(getattr(bus.link, "port", ""), str) else ""
@@ -119,4 +122,39 @@ def remarks(config: AgentConfig) -> list[str]:
                     f"$.buses[{place}].link.port: {bus.link.port} may be another adapter after a reboot; write {better}",
                 )
             )
+        else:
+            found += _of_port(place, getattr(bus.link, "port", ""))
     return found
+
+
+def _of_port(place: int, port: object) -> list[str]:
+    """Say that a serial port is not here: it may be on the box that the file is for."""
+    if not isinstance(port, str) or not port:
+        return []
+    try:
+        if Path(resolve(port)).exists():
+            return []
+        problem = port
+    except LinkDown as error:
+        problem = str(error)
+    return [
+        say(
+            f"$.buses[{place}].link.port: 本机上没有：{problem}",
+            f"$.buses[{place}].link.port: not on this machine: {problem}",
+        )
+    ]
+
+
+def _of_disk(config: AgentConfig) -> list[str]:
+    """Say that the outbox would have to be kept in memory."""
+    place = config.outbox.path.parent
+    while not place.exists():
+        place = place.parent
+    if os.access(place, os.W_OK):
+        return []
+    return [
+        say(
+            f"$.outbox.path: {place} 不可写：读数只能留在内存里，断电即失",
+            f"$.outbox.path: {place} cannot be written to: readings would be kept in memory, and a power cut would lose them",
+        )
+    ]

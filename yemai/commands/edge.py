@@ -38,13 +38,14 @@ def check(
     checked = load_config(config)
     lines = plans(checked)
     fullest = max((bus.utilisation for bus in lines), default=0.0)
-    devices = sum(len(bus.devices) for bus in checked.buses)
+    buses, devices = len(checked.buses), sum(len(bus.devices) for bus in checked.buses)
     for remark in remarks(checked):
         typer.echo(f"{config}: {remark}")
     typer.echo(
         say(
-            f"{config}: 可用：{len(checked.buses)} 条总线，{devices} 台设备；最忙的总线占用 {fullest:.0%}",
-            f"{config}: good: {len(checked.buses)} buses, {devices} devices; the fullest bus is used to {fullest:.0%}",
+            f"{config}: 可用：{buses} 条总线，{devices} 台设备；最忙的总线占用 {fullest:.0%}",
+            f"{config}: good: {buses} bus{'' if buses == 1 else 'es'}, {devices} device{'' if devices == 1 else 's'};"
+            f" the fullest bus is used to {fullest:.0%}",
         )
     )
 
