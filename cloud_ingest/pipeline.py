@@ -121,12 +121,13 @@ class Pipeline:
         until_committed = Patience(
             self._clock, "cannot_commit", "commits_again", "tried again for ever; agents keep their readings"
         )
-        passed_over = 0
+        passed_over, gathering_since = 0, self._clock.monotonic()
         while True:
             if self._turns.waiting and not self._ledger.frames.is_full:
                 arrived = source.at_hand(MOST_MESSAGES)
             else:
-                arrived = await source.take(MOST_MESSAGES, LINGER_S)
+                gathered_s = self._clock.monotonic() - gathering_since  # while something else had its turn
+                arrived = await source.take(MOST_MESSAGES, max(0.0, LINGER_S - gathered_s))
             if arrived:
                 acks, news = await until_committed(on_thread, self.process, arrived)
                 source.done(arrived)
@@ -134,6 +135,7 @@ class Pipeline:
                 self._metrics.ack_latency.observe((self._clock.now_ms() - arrived[0].received_ms) / 1000)
                 self._metrics.queue.set(source.waiting())
                 committed(news)
+                gathering_since = self._clock.monotonic()
             passed_over += source.waiting() >= MOST_MESSAGES
             can_go_on = self._turns.waiting and not self._ledger.frames.is_full
             if can_go_on and (source.waiting() < MOST_MESSAGES or passed_over >= _PASSED_OVER_MOST):
@@ -164,6 +166,8 @@ class Pipeline:
 
     def process_held(self, spare_s: float) -> tuple[list[tuple[str, Ack]], bool]:
         """Commit what has waited for its turn, as much as takes about ``spare_s`` seconds; otherwise like :meth:`process`."""
+        if self._ledger.frames.is_full:
+            return [], False
         began = time.perf_counter()
         plan = self._turns.next(self._pace.within(spare_s))
         told = self._take_turn(plan, self._clock.now_ms())

@@ -140,10 +140,9 @@ class Turns:
         is_crowd = len(arrived) > FEW
         share = _share(live) if is_crowd else FEW
         plan = _Making(self)
-        for agent, queue in self._lanes[Lane.EXCESS].items():
+        for queue in self._lanes[Lane.EXCESS].values():
             if len(plan.served) < _MOST_SERVED:
                 plan.serve([queue[n] for n in range(min(share, len(queue)))])
-                live[agent] = 0
         taken: Counter[str] = Counter()
         for delivery, peek, old in zip(arrived, peeks, is_old, strict=True):
             agent, lane = delivery.agent, Lane.HISTORY if old else Lane.EXCESS
