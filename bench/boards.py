@@ -16,7 +16,7 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,15 @@ STEP_MS = int(os.environ.get("BOARDS_STEP_MIN", "30")) * 60_000
 RUNS = int(os.environ.get("BOARDS_RUNS", "3"))
 _DAY_MS = 86_400_000
 _END = 1_764_000_000_000
-_RANGES = {"day": (1, "1m"), "month": (30, "30m"), "year": (DAYS, "6h")}
-"""Days, and the interval that Grafana takes for them on a panel some 1,400 pixels wide."""
+_RANGES = {"day": 1, "month": 30, "year": DAYS}
+_COLUMN_PX = 78
+"""A twenty-fourth of a screen 1,920 pixels wide; a panel has as many intervals as pixels, unless it says less."""
+_ROUND = (
+    (1.5, 1), (3.5, 2), (7.5, 5), (12.5, 10), (17.5, 15), (25, 20), (45, 30), (90, 60), (210, 120), (450, 300), (750, 600),
+    (1050, 900), (1500, 1200), (2700, 1800), (5400, 3600), (9000, 7200), (16_200, 10_800), (32_400, 21_600),
+    (86_400, 43_200), (604_800, 86_400), (1_814_400, 604_800),
+)  # fmt: skip
+"""How Grafana rounds an interval: below so many seconds it takes so many."""
 _BOARDS = ("overview", "site", "class", "device")
 
 
@@ -63,13 +70,15 @@ def run() -> Iterator[Figure]:
         )
         yield Figure("boards_store_bytes_per_sample", round(kept / samples, 2), "B", 1, 0.0)
         targets = list(_targets(classes))
-        for name, (days, interval) in _RANGES.items():
-            span = _END - days * _DAY_MS, _END
-            took = [
-                (_panel_ms(stage.store_url, queries, span, interval), kind, title)
-                for kind, title, queries in targets
-            ]
-            yield from _told(name, took)
+        yield from _asked(stage.store_url, targets)
+
+
+def _asked(url: str, targets: list[Target]) -> Iterator[Figure]:
+    for name, days in _RANGES.items():
+        span = _END - days * _DAY_MS, _END
+        yield from _told(
+            name, [(_panel_ms(url, target, span), target.kind, target.title) for target in targets]
+        )
 
 
 def _told(name: str, took: list[tuple[float, str, str]]) -> Iterator[Figure]:
@@ -125,8 +134,23 @@ def _fill(url: str) -> tuple[set[str], int, int]:
     return {catalogue[profile].device_class for profile in by_profile}, points, samples
 
 
-def _targets(classes: set[str]) -> Iterator[tuple[str, str, list[str]]]:
-    """Return kind of board, title and queries of each panel of the boards whose classes are there."""
+class Target(NamedTuple):
+    """A panel: its kind of board, its title, how many intervals it has at most, how long one is at least, its queries."""
+
+    kind: str
+    title: str
+    most: int
+    least_s: float
+    queries: list[str]
+
+    def interval_s(self, span_s: float) -> float:
+        """Return the interval that Grafana takes."""
+        exact = span_s / self.most
+        return max(self.least_s, next((told for below, told in _ROUND if exact < below), 30 * 86_400))
+
+
+def _targets(classes: set[str]) -> Iterator[Target]:
+    """Return each panel of the boards whose classes are there."""
     for uid, board in generate(Look("en")).items():
         kind, _, name = uid.removeprefix("yemai-en-").partition("-")
         if kind not in _BOARDS or (name and name not in classes):
@@ -141,14 +165,16 @@ def _targets(classes: set[str]) -> Iterator[tuple[str, str, list[str]]]:
                         re.sub(r"\$\{(\w+):regex\}", lambda found: chosen.get(found[1], ".*"), query)  # noqa: B023
                         for query in queries
                     ]
-                    yield kind, panel["title"], asked
+                    most = panel.get("maxDataPoints") or panel["gridPos"]["w"] * _COLUMN_PX
+                    least = float(panel.get("interval", "1s").removesuffix("s"))
+                    yield Target(kind, panel["title"], int(most), least, asked)
 
 
-def _panel_ms(url: str, queries: list[str], span: tuple[int, int], interval: str) -> float:
-    took = []
+def _panel_ms(url: str, target: Target, span: tuple[int, int]) -> float:
+    took, interval = [], f"{round(target.interval_s((span[1] - span[0]) / 1000))}s"
     for _ in range(RUNS):
         began = time.perf_counter()
-        for query in queries:
+        for query in target.queries:
             told = query.replace("$timeFilter", f"time >= {span[0]}ms AND time <= {span[1]}ms")
             _ask(url, told.replace("$__interval", interval))
         took.append(1000 * (time.perf_counter() - began))

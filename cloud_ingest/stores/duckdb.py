@@ -103,8 +103,11 @@ class Store:
         found = []
         for name, device_class in self._classes.items():
             metrics = list(device_class.metrics)
+            columns = "".join(
+                f', "{metric}", "{metric}__q"' for metric in metrics
+            )  # a late metric's come last
             for row in self._ask(
-                f'SELECT * EXCLUDE (upload, raw_time) FROM "{name}" SEMI JOIN'
+                f'SELECT device, time, received{columns} FROM "{name}" SEMI JOIN'
                 f' (SELECT device, max(time) AS time FROM "{name}" GROUP BY device) USING (device, time)'
             ):
                 told = {metric: (row[3 + 2 * i], row[4 + 2 * i]) for i, metric in enumerate(metrics)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dashboards.board import Board, Subject, row, start
 from dashboards.boards.device_class import past_limits
-from dashboards.panels import board_url, chart, link, scraped
+from dashboards.panels import FEW, board_url, chart, link, scraped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,9 @@ def boards(look: Look, subjects: Sequence[Subject]) -> Iterator[Board]:
     board.with_row(row(look.say("越过规则阈值的设备数", "Devices past a rule's limit")))
     for subject in subjects:
         if queries := past_limits(look, subject, _TAGS):
-            panel = chart(look, look.pick(subject.of.label), queries, period_s=subject.period_s, width=8)
+            panel = chart(
+                look, look.pick(subject.of.label), queries, period_s=subject.period_s, width=8, most=FEW
+            )
             class_board = link(
                 look.say("类别看板", "Class board"), board_url(look.uid("class", subject.name))
             )

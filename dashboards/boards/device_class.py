@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
 from dashboards.board import Board, Subject, per_metric, row, start
 from dashboards.limits import SIGNS, limited
-from dashboards.panels import chart, device_links, dress, newest_table
+from dashboards.panels import FEW, chart, device_links, dress, newest_table
 from dashboards.queries import PLACE_TAGS, columns, consumed, devices_heard, devices_where, newest
 from device_profiles.vocabulary import Kind
 from telemetry.severity import Severity
@@ -83,7 +83,9 @@ def heard(look: Look, subject: Subject) -> Chart:
     """Return how many devices were heard of."""
     title = look.say("有上报的设备数", "Devices heard")
     note = look.say("下凹即为缺口", "A dip is a gap")
-    return chart(look, title, [devices_heard(subject.name, title)], period_s=subject.period_s, note=note)
+    return chart(
+        look, title, [devices_heard(subject.name, title)], period_s=subject.period_s, note=note, most=FEW
+    )
 
 
 def not_good(look: Look, subject: Subject, tags: Sequence[str] = PLACE_TAGS) -> Chart:
@@ -101,7 +103,7 @@ def _past_limits(look: Look, subject: Subject) -> Chart | None:
     if not queries:
         return None
     return chart(
-        look, look.say("越限设备数", "Devices past a limit"), queries, period_s=subject.period_s,
+        look, look.say("越限设备数", "Devices past a limit"), queries, period_s=subject.period_s, most=FEW,
         note=look.say("按规则的最低一级阈值；持续时间与迟滞由规则判断", "By the mildest limit of each rule; duration and hysteresis are the rule's"),
     )  # fmt: skip
 
@@ -147,4 +149,4 @@ def _in_state(look: Look, subject: Subject, metric: Metric) -> Chart:
             for code, text in metric.states.items()
         ]
     title = look.say(f"{metric.label.zh}（设备数）", f"{metric.label.en}, devices")
-    return chart(look, title, queries, period_s=subject.period_s, bars=True)
+    return chart(look, title, queries, period_s=subject.period_s, bars=True, most=FEW)

@@ -46,6 +46,12 @@ def boards(look: Look, subjects: Sequence[Subject]) -> Iterator[Board]:
             "%",
         ),
         (look.say("上行信号", "Uplink signal"), {"{{agent}}": f'{figure}{{name="signal_dbm"}}'}, "dBm"),
+        (
+            look.say("证书剩余天数", "Days the certificate is good for"),
+            {"{{agent}}": f'{figure}{{name="certificate_days"}}'},
+            "",
+        ),
+        (look.say("磁盘已用", "Disk used"), {"{{agent}}": f'{figure}{{name="disk_used"}}'}, "%"),
         (look.say("无应答设备", "Silent devices"), {"{{agent}}": f'{figure}{{name="devices_silent"}}'}, ""),
     ):
         panel = scraped(look, title, queries, "" if unit == "B" else unit)

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, Dynam
 
 from dashboards.board import Board, Subject, row, start
 from dashboards.boards.device_class import past_limits
-from dashboards.panels import board_url, chart, newest_table, tile
+from dashboards.panels import FEW, board_url, chart, newest_table, tile
 from dashboards.queries import devices_heard, newest
 from dashboards.target import influx
 from telemetry.severity import Severity
@@ -29,7 +29,7 @@ def boards(look: Look, subjects: Sequence[Subject]) -> Iterator[Board]:
     uid = look.uid("overview")
     note = look.say("点按类别进入其看板。", "A click on a class opens its board.")
     board = start(look, uid, look.say("城区总览", "District overview"), note=note, places=_TAGS)
-    heard_note = look.say("每分钟有上报的设备数", "Devices heard, per minute")
+    heard_note = look.say("每个时间间隔内有上报的设备数", "Devices heard in each interval")
     board.with_row(row(look.say("有上报的设备数", "Devices heard")))
     for subject in subjects:
         title = look.pick(subject.of.label)
@@ -45,7 +45,7 @@ def boards(look: Look, subjects: Sequence[Subject]) -> Iterator[Board]:
         query for subject in subjects for query in past_limits(look, subject, _TAGS, least=Severity.ORANGE)
     ]
     title = look.say("越过橙色或红色阈值的设备数", "Devices past an orange or red limit")
-    board.with_panel(chart(look, title, grave, period_s=_PERIOD_S, width=24))
+    board.with_panel(chart(look, title, grave, period_s=_PERIOD_S, width=24, most=FEW))
     board.with_row(row(look.say("各站点", "Sites")))
     board.with_panel(_sites(look, subjects))
     yield Board(uid, board)

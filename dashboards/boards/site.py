@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dashboards.board import Board, Subject, row, start
 from dashboards.boards.device_class import latest, not_good
-from dashboards.panels import chart
+from dashboards.panels import FEW, chart
 from dashboards.queries import devices_heard, lines_by
 from device_profiles.vocabulary import Kind
 
@@ -28,7 +28,14 @@ def boards(look: Look, subjects: Sequence[Subject]) -> Iterator[Board]:
     heard = [devices_heard(s.name, look.pick(s.of.label), tags=_TAGS) for s in subjects]
     slowest = max(subject.period_s for subject in subjects)
     board.with_panel(
-        chart(look, look.say("有上报的设备数", "Devices heard"), heard, period_s=min(slowest, 60), width=24)
+        chart(
+            look,
+            look.say("有上报的设备数", "Devices heard"),
+            heard,
+            period_s=min(slowest, 60),
+            width=24,
+            most=FEW,
+        )
     )
     for subject in subjects:
         fold = row(look.pick(subject.of.label), collapsed=True)

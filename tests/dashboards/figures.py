@@ -16,6 +16,8 @@ class Agents:
             "devices_silent": 1.0,
             "signal_dbm": -83.0,
             "bus_utilisation_rtu": 0.62,
+            "certificate_days": 200.0,
+            "disk_used": 41.0,
         }
         return [AgentStatus(AgentId("edge-01"), online=True, boot="b", since=0, metrics=figures)]
 

@@ -225,6 +225,22 @@ def test_a_duckdb_store_of_version_1_keeps_its_samples_and_a_copy_lies_beside_it
         Store(Config(path), classes, lambda _: {})
 
 
+def test_a_metric_that_a_class_gains_in_its_midst_takes_nobodys_values(tmp_path):
+    path, classes = tmp_path / "samples.duckdb", load_classes()
+    whole = classes["weather_station"]
+    without = {name: metric for name, metric in whole.metrics.items() if name != "humidity"}
+    before = {"weather_station": msgspec.structs.replace(whole, metrics=without)}
+    values = {name: metric.low + n for n, (name, metric) in enumerate(without.items(), 1)}
+    store = Store(Config(path), before, lambda _: {})
+    frame = Frame.of([Reading("w1", T0, dict(values))], before["weather_station"])
+    store.write([frame], [[1]], T0)
+    store.close()
+    store = Store(Config(path), classes, lambda _: {})
+    (row,) = store.latest()
+    store.close()
+    assert row["values"] == values
+
+
 @pytest.mark.parametrize("part", ["ledger", "outbox", "desk"])
 async def test_what_a_newer_program_wrote_is_refused_and_left_alone(tmp_path, part):
     path = tmp_path / f"{part}.db"

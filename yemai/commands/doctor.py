@@ -31,7 +31,7 @@ def doctor(
         bool, typer.Option("--strict", help=say("注意项也以 1 结束", "end with 1 for a warning too"))
     ] = False,
 ) -> None:
-    """Ends with 1 when something is bad, or the file cannot be read; with ``--strict`` for a warning too."""
+    """Ends with 1 when something is bad, with ``--strict`` for a warning too, and with 2 when the file cannot be read."""
     import msgspec  # noqa: PLC0415 - only what the word needs
 
     from yemai.doctor.examine import examine  # noqa: PLC0415 - cryptography is the centre's alone
