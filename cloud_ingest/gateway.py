@@ -16,7 +16,7 @@ import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import aiomqtt
 import msgspec
@@ -62,7 +62,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: Path
     agents: tuple[AgentEntry, ...]
     host: str = "0.0.0.0"  # noqa: S104 - modems send from the operator's network
-    port: int = 5685
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 5685
 
 
 def load_config(path: Path) -> GatewayConfig:

@@ -138,7 +138,7 @@ def write_of(profile: Profile, metric: str, value: float) -> Write:
     """Return the request that sets ``metric``; raise :class:`Refused` where the profile does not allow it."""
     point = next((p for p in profile.points if p.metric == metric and p.write is not None), None)
     if point is None or point.write is None:
-        able = sorted(p.metric for p in profile.points if p.write is not None)
+        able = sorted(p.what for p in profile.points if p.write is not None)
         raise Refused(f"'{profile.id}' cannot set '{metric}'; it can set {able or 'nothing'}")
     rule, wanted = point.write, load_classes()[profile.device_class].metrics[metric]
     check_value(rule, wanted, value)

@@ -176,6 +176,11 @@ class Commander:
         await self._tell(command, CommandState.ACCEPTED, "", cause)
         return self._enqueue(command, order, cause)
 
+    @property
+    def waiting(self) -> int:
+        """How many commands are accepted and not at their end."""
+        return self._under_way + self._asleep
+
     def sleeps(self, device: str) -> bool:
         """Whether a device can only be told something when it wakes."""
         return device in self._devices and self._devices[device].profile.frame is not None

@@ -133,6 +133,11 @@ def check_linkage(
             )
         targets = watched if linkage.target == SAME else [devices[linkage.target]]
         for device in targets:
+            if device.profile.frame is not None:
+                raise ConfigError(
+                    path, f"{at}.target", f"'{device.id}' sleeps: it could not be told within {_LIFE_MS // 1000} s",
+                    hint="choose a device on a bus",
+                )  # fmt: skip
             command = Command(
                 "check", DeviceId(device.id), 0, MetricName(linkage.metric), linkage.value, linkage.command,
                 text=linkage.text,

@@ -73,12 +73,13 @@ class Site:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The agent's own figures: the fullest bus, the devices that are silent, the limits that models have taught."""
+        """The agent's own figures: the fullest bus, silent devices, limits that models have taught, commands that wait."""
         pollers = set(self._pollers.values())
         return {
             "bus_utilisation": max((poller.plan.used for poller in pollers), default=0.0),
             "silent_devices": float(sum(poller.silent_devices for poller in pollers)),
             "learned_limits": float(self._learned.count),
+            "commands_waiting": float(self.commander.waiting),
         }
 
     async def run(self) -> None:

@@ -212,12 +212,28 @@ async def test_what_stands_at_a_restart_neither_begins_nor_is_acted_on_again(tmp
         ("value = 100\n", "value = 101\n", "$.linkage[1]: dimming = 101 % is outside 0 to 100"),
         ("value = 100\n", "", "$.linkage[1]: 'dimming' is to be set, but to what value?"),
         ('severity = "red"', 'severity = "red"\ndevice = "efm-9*"', "$.linkage[0].device: 'efm-9*' fits no electrical_fire_monitor here"),
+        ('target = "lamp-01"\nmetric = "dimming"\nvalue = 100', 'target = "led-01"\nmetric = "text"\ntext = "火警"', "$.linkage[1]: '火警' is none of the texts that 'led-01' may show: there are none; see [[commands.texts]]"),
+        ('target = "lamp-01"\nmetric = "dimming"\nvalue = 100', 'target = "valve-01"\nmetric = "valve_open"\nvalue = 0', "$.linkage[1].target: 'valve-01' sleeps: it could not be told within 30 s; choose a device on a bus"),
         ("[[linkage]]", "[judgement]\nlocal = false\n[[linkage]]", "$.judgement.local: is false, so no [[linkage]] could ever act; remove one"),
     ],
 )  # fmt: skip
 def test_a_linkage_that_could_never_act_is_refused(tmp_path, before, after, message):
     path = tmp_path / "edge.toml"
-    path.write_text(SITE.format(broker=1883, port="/dev/ttyS0").replace(before, after, 1))
+    more = """[[buses.devices]]
+id = "led-01"
+profile = "text_block_gbk"
+unit = 9
+[[buses]]
+id = "air"
+driver = "nbiot_udp"
+link = { port = 5683 }
+[[buses.devices]]
+id = "valve-01"
+profile = "kingda_nb_water_meter"
+identity = "00000805000001"
+"""
+    text = SITE.format(broker=1883, port="/dev/ttyS0").replace("\n[[linkage]]", f"{more}[[linkage]]", 1)
+    path.write_text(text.replace(before, after, 1))
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert str(caught.value) == f"{path}: {message}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections import Counter
 
@@ -16,6 +17,7 @@ from cloud_ingest.gateway import AgentEntry, Gateway, GatewayConfig, Memory
 from cloud_ingest.gateway import load_config as load_gateway
 from edge_agent import app
 from edge_agent.config import load_config
+from edge_agent.local import ask
 from edge_agent.uplinks.nbiot_modem import MOST_BYTES
 from simulators.modem import DIALECTS, ModemSim
 from telemetry.broker import BrokerConfig
@@ -148,8 +150,6 @@ async def test_full_buffers_and_sleep_only_delay(tmp_path, mosquitto, unused_tcp
 async def test_the_radio_is_told_of_and_a_configuration_comes_down(
     tmp_path, mosquitto, unused_tcp_port_factory
 ):
-    import json
-
     from telemetry.codecs import json as wire
     from telemetry.codecs import msgpack
     from telemetry.readings import AgentStatus, DesiredConfig
@@ -332,6 +332,8 @@ async def test_an_agent_whose_clock_has_gone_back_is_set_right_and_drops_what_is
                 downlink(data, ("127.0.0.1", 9))
             count = len(cloud.readings)
             await wait_until(lambda: len(cloud.readings) > count + 3, 40, "it to go on")
+            status = json.loads(await ask(load_config(path).socket, "status"))
+            assert status["uplink"]["metrics"]["replayed_datagrams"] == 3
 
 
 @pytest.mark.parametrize(
@@ -361,16 +363,12 @@ async def test_a_port_without_a_modem_is_said_so(tmp_path, mosquitto, unused_tcp
     async with site(tmp_path, mosquitto, unused_tcp_port_factory, "bc28") as (_, _, _, path):
         path.write_text(path.read_text().replace(f'port = "{tmp_path / "modem"}"', 'port = "/dev/nothing"'))
         async with agent(path):
-            from edge_agent.local import ask
-
             socket = load_config(path).socket
             await wait_until(socket.exists)
             await wait_until(lambda: _problem(ask, socket), 20)
 
 
 async def _problem(ask, socket):
-    import json
-
     return "/dev/nothing" in json.loads(await ask(socket, "status"))["uplink"]["problem"]
 
 

@@ -73,7 +73,10 @@ def _find(config: AgentConfig, device: str) -> tuple[Bus, Device]:
 
 
 def _read(device: Device, metric: str, wanted: str) -> float | str:
-    if any(point.attribute == metric and point.write is not None for point in device.profile.points):
+    known = {value.what: value for value in device.profile.values if not value.name}
+    if metric not in known:
+        raise Refused(f"'{device.id}' ({device.profile.id}) has no '{metric}'; {did_you_mean(metric, known)}")
+    if known[metric].attribute:
         return wanted
     try:
         return float(wanted)
