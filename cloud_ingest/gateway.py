@@ -91,6 +91,7 @@ class Memory:
     """What was taken of each agent, and the number of the last message that went down to it, in a small database."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None)
@@ -115,10 +116,11 @@ class Memory:
     def keep(self, name: str) -> None:
         """Write down what was taken of an agent."""
         window = self.windows[name]
-        self._db.execute(
-            "INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?, ?)",
-            (name, window.session, window.top, window.taken.to_bytes(8, "big"), self._down.get(name, 0)),
-        )
+        row = (name, window.session, window.top, window.taken.to_bytes(8, "big"), self._down.get(name, 0))
+        try:
+            self._db.execute("INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise Unavailable(f"{self._path}: {error}") from None
 
     def next_down(self, name: str) -> int:
         """Return the number of the next message to an agent; none is given twice, also after a restart."""
@@ -261,12 +263,23 @@ class Gateway:
 
 
 async def run(config: GatewayConfig, clock: Clock, stop: asyncio.Event) -> None:
-    """Run a gateway until ``stop`` is set."""
+    """Run a gateway until ``stop`` is set; raise :class:`Unavailable` without its port or its memory."""
     with Memory(config.state) as memory:
-        async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(Gateway(config, memory, clock).run())
-            await stop.wait()
-            serving.cancel()
+        serving = asyncio.ensure_future(Gateway(config, memory, clock).run())
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        except BaseExceptionGroup as group:
+            first: BaseException = group
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from None
+        finally:
+            for task in (serving, stopped):
+                task.cancel()
+            await asyncio.wait({serving, stopped})
 
 
 async def _run(path: Path, stop: asyncio.Event) -> None:

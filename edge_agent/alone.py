@@ -71,7 +71,8 @@ async def write_alone(config: AgentConfig, bus: Bus, command: Command) -> Comman
     async with Keeper(outbox) as keeper, bus.module.Driver(bus.link, bus.devices) as driver:
         way = config.uplink.module
         recorder = Recorder(Shape(config.agent, way.CODEC, way.MOST_BYTES), clock)
-        commander = Commander(config.commands, {device.id: device}, keeper, recorder, clock)
+        devices = {device.id: device for bus in config.buses for device in bus.devices}
+        commander = Commander(config.commands, devices, keeper, recorder, clock)
         await commander.restore()
         commander.serves(_Lane(bus, driver))
         running = asyncio.ensure_future(commander.run())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from device_profiles.registers import Image, decode
+from device_profiles.vocabulary import load_classes
 from edge_agent.identity import Identities
 from edge_agent.planner import Reach, blocks_for, with_helpers
 from telemetry.commands import Command
@@ -31,6 +32,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     value: float | None = None
     text: str | None = None
     quality: str = ""
+    unit: str = ""
     problem: str = ""
 
 
@@ -70,4 +72,5 @@ async def read_once(driver: Polled, device: Device, metric: str) -> Sample:
         image |= {(block.space, block.address + place): word for place, word in enumerate(words)}
     said = decode(profile, image)
     quality = said.quality.get(metric, Quality.GOOD)
-    return Sample(device.id, metric, said.values.get(metric), said.attributes.get(metric), quality.name)
+    unit = load_classes()[profile.device_class].metrics[metric].unit if point.metric else ""
+    return Sample(device.id, metric, said.values.get(metric), said.attributes.get(metric), quality.name, unit)

@@ -97,6 +97,10 @@ class Remote:
                     return Chosen(config, ConfigState(running, trial.version, "trying"), trial)
         return self._settled()
 
+    def in_force(self) -> AgentConfig:
+        """Return the configuration that the site runs with, or would; a trial is none."""
+        return self._settled().config
+
     def judge(self, payload: bytes) -> Wanted | ConfigState | None:
         """Return what to try, or what is wrong with it; None where nothing has changed."""
         if not payload:

@@ -38,11 +38,18 @@ class Errand:
         self.told: asyncio.Future[None] | None = None
         self.report: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self.overtaken = ""
+        if sent:  # before a restart: whatever is reported since was reported after it
+            self.told = asyncio.get_running_loop().create_future()
+            self.told.set_result(None)
 
     def heard(self, said: float) -> None:
         """Take a report; one that was under way when the device was told proves nothing, unless it was told before."""
-        told = self.told is not None and self.told.done() and not self.told.cancelled()
-        told = told and self.told is not None and self.told.exception() is None
+        told = (
+            self.told is not None
+            and self.told.done()
+            and not self.told.cancelled()
+            and self.told.exception() is None
+        )
         if not self.report.done() and (told or (self.sent and not self.order.problem(said))):
             self.report.set_result(said)
 

@@ -123,12 +123,16 @@ class Assembler:
 
     :param key_of: returns the key of ``(area, agent)``, None for a stranger.
     :param windows: ``area/agent`` → what was taken of it; the caller keeps it where it must outlive a restart.
+    :param session: returns the only session that is taken, for an agent, which knows its own.
     """
 
     def __init__(
-        self, key_of: Callable[[str, str], bytes | None], windows: dict[str, Window] | None = None
+        self,
+        key_of: Callable[[str, str], bytes | None],
+        windows: dict[str, Window] | None = None,
+        session: Callable[[], int] | None = None,
     ) -> None:
-        self._key_of = key_of
+        self._key_of, self._session = key_of, session
         self.windows = {} if windows is None else windows
         self._parts: dict[tuple[str, str, int, int], dict[int, bytes]] = {}
 
@@ -151,7 +155,8 @@ class Assembler:
         if key is None or not hmac.compare_digest(_tag(datagram[:end], key), datagram[end:]):
             raise Malformed(f"datagram: not from '{area}/{agent}'", datagram, offset=end)
         window = self.windows.setdefault(f"{area}/{agent}", Window())
-        if not window.is_new(session, number):
+        is_ours = self._session is None or session == self._session()
+        if not is_ours or not window.is_new(session, number):
             raise Replayed(Message(area, agent, session, number, "", b""))
         place = area, agent, session, number
         have = self._parts.setdefault(place, {})

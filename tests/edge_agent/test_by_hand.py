@@ -182,6 +182,7 @@ async def test_without_an_agent_a_write_holds_the_interlocks_that_the_agent_reme
         assert relay.writes == []
         async with up(config):
             assert "reads back 1" in await hand(config, "relay-01", "relay_1", "1")
+            assert "accepted" in await hand(config, "valve-01", "valve_open", "0")
         told = await yemai("write", "relay-01", "relay_1", "0", *at)
         assert told == (0, "relay-01 relay_1 was written and reads back 0", "")
         with contextlib.closing(sqlite3.connect(tmp_path / "edge-01.db")) as db:

@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 
 import aiomqtt
+import msgspec
 import pytest
 from agents import AREA, Cloud, counters
 from pymodbus.server import ModbusTcpServer
@@ -15,6 +16,7 @@ from waiting import wait_until
 
 from cloud_ingest.gateway import AgentEntry, Gateway, GatewayConfig, Memory
 from cloud_ingest.gateway import load_config as load_gateway
+from cloud_ingest.gateway import run as run_gateway
 from edge_agent import app
 from edge_agent.config import load_config
 from edge_agent.local import ask
@@ -22,8 +24,10 @@ from edge_agent.uplinks.nbiot_modem import MOST_BYTES
 from simulators.modem import DIALECTS, ModemSim
 from telemetry.broker import BrokerConfig
 from telemetry.clock import SystemClock
+from telemetry.codecs import json as wire
 from telemetry.config import Secret
-from telemetry.errors import ConfigError
+from telemetry.errors import ConfigError, Unavailable
+from telemetry.readings import DesiredConfig
 from telemetry.wire.datagram import MOST_BYTES as DATAGRAM
 from telemetry.wire.datagram import Assembler, Message, Window, pack
 
@@ -150,9 +154,8 @@ async def test_full_buffers_and_sleep_only_delay(tmp_path, mosquitto, unused_tcp
 async def test_the_radio_is_told_of_and_a_configuration_comes_down(
     tmp_path, mosquitto, unused_tcp_port_factory
 ):
-    from telemetry.codecs import json as wire
     from telemetry.codecs import msgpack
-    from telemetry.readings import AgentStatus, DesiredConfig
+    from telemetry.readings import AgentStatus
 
     seen = []
 
@@ -321,7 +324,11 @@ async def test_an_agent_whose_clock_has_gone_back_is_set_right_and_drops_what_is
             downlink(data, addr)
 
         modem.downlink = tapped
+        old = Message(AREA, "edge-01", ahead - 5, 1, "config", wire.encode(DesiredConfig("old", "")))
         async with agent(path):
+            await wait_until(lambda: modem.sent, 20)
+            for data in pack(old, SECRET.encode()):  # captured before its clock went back
+                downlink(data, ("127.0.0.1", 9))
             await wait_until(
                 lambda: cloud.readings and counters(tmp_path)["freed"] >= 5,
                 40,
@@ -333,7 +340,8 @@ async def test_an_agent_whose_clock_has_gone_back_is_set_right_and_drops_what_is
             count = len(cloud.readings)
             await wait_until(lambda: len(cloud.readings) > count + 3, 40, "it to go on")
             status = json.loads(await ask(load_config(path).socket, "status"))
-            assert status["uplink"]["metrics"]["replayed_datagrams"] == 3
+            assert status["uplink"]["metrics"]["replayed_datagrams"] == 4
+            assert status["config"].get("wanted", "") == "", "no configuration was taken from a thief"
 
 
 @pytest.mark.parametrize(
@@ -357,6 +365,20 @@ def test_a_mistake_in_a_gateways_file_is_told(tmp_path, before, after, message):
     with pytest.raises(ConfigError) as caught:
         load_gateway(path)
     assert message in str(caught.value)
+
+
+async def test_a_gateway_without_its_port_or_its_memory_says_so_in_a_sentence(tmp_path, unused_udp_port):
+    config = gateway_config(tmp_path, 1, unused_udp_port)
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", unused_udp_port))
+        with pytest.raises(Unavailable, match=f"UDP 127.0.0.1:{unused_udp_port}: "):
+            await run_gateway(config, SystemClock(), asyncio.Event())
+    broken = msgspec.structs.replace(config, state=tmp_path / "gateway.db" / "x")
+    with pytest.raises(Unavailable, match="x: "):
+        await run_gateway(broken, SystemClock(), asyncio.Event())
+    stop = asyncio.Event()
+    stop.set()
+    await run_gateway(config, SystemClock(), stop)
 
 
 async def test_a_port_without_a_modem_is_said_so(tmp_path, mosquitto, unused_tcp_port_factory):

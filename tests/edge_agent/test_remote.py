@@ -19,8 +19,9 @@ from edge_agent import app
 from edge_agent.remote import MOST_STARTS, Remote, Wanted
 from telemetry import topics
 from telemetry.codecs import json as wire
-from telemetry.errors import ConfigError
+from telemetry.errors import ConfigError, Refused
 from telemetry.readings import ConfigState, DesiredConfig
+from yemai.commands._edge_hand import read as read_by_hand
 from yemai.commands._edge_push import Push
 from yemai.commands._edge_push import push as push_files
 
@@ -160,6 +161,9 @@ async def test_a_good_configuration_is_in_force_after_its_trial_and_after_a_rest
             await wait_until(lambda: len(cloud.readings) > count, 20)
             assert {r["device"] for r in cloud.readings[count:]} == {"new"}
             assert office.state("edge-01") == {"running": "v7", "wanted": "v7"}
+            assert (await read_by_hand(path, "new", "sound_level")).value == 53.6
+            with pytest.raises(Refused, match="no device 'old'"):
+                await read_by_hand(path, "old", "sound_level")
             await office.push("edge-01", "v8", "", confirm_s=20.0)  # the site's own file again
             await wait_until(lambda: cloud.readings[-1]["device"] == "old", 20)
     assert path.read_text() == better.replace('id = "new"', 'id = "old"'), (

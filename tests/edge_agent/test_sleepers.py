@@ -251,6 +251,21 @@ async def test_what_waits_for_a_valve_outlives_a_restart_before_and_after_it_was
     assert valve.heard == [SHUT]
 
 
+async def test_a_valve_that_did_not_obey_before_a_restart_is_told_again_after_it(tmp_path, unused_udp_port):
+    valve = Valve(unused_udp_port)
+    valve.obeys = False
+    async with waterworks(tmp_path, unused_udp_port) as (commander, states):
+        await commander.hear(msgspec.json.encode(shut("c1")))
+        await valve.wake()
+        await wait_until(lambda: _has(states, "c1", "executed"), 5)
+    valve.obeys = True
+    async with waterworks(tmp_path, unused_udp_port) as (commander, states):
+        for _ in range(3):  # reports that it is open, is told, reports that it is shut
+            await valve.wake()
+        assert await ended(states, "c1") == ["accepted", "executed", "verified"]
+    assert valve.heard == [SHUT] * 2
+
+
 async def test_a_newer_order_for_a_valve_takes_the_place_of_the_one_that_waits(tmp_path, unused_udp_port):
     valve = Valve(unused_udp_port)
     async with waterworks(tmp_path, unused_udp_port) as (commander, states):

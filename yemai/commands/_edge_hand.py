@@ -8,9 +8,9 @@ import msgspec
 
 from edge_agent.alone import write_alone, write_forced
 from edge_agent.byhand import Sample, by_hand, read_once, spell
-from edge_agent.config import load_config
 from edge_agent.local import ask
 from edge_agent.orders import order_for
+from edge_agent.remote import Remote
 from telemetry.clock import SystemClock
 from telemetry.commands import CommandResult
 from telemetry.errors import Refused, Unavailable, did_you_mean
@@ -27,7 +27,7 @@ _LIFE_MS = 30_000
 
 async def read(path: Path, device: str, metric: str) -> Sample:
     """Return one value; raise :class:`Refused` or :class:`Unavailable`."""
-    config = load_config(path)
+    config = Remote(path).in_force()
     bus, known = _find(config, device)
     if bus.module.TRANSPORT != "modbus":
         raise Refused(f"'{device}' speaks when it likes and cannot be asked; see yemai edge status")
@@ -41,7 +41,7 @@ async def read(path: Path, device: str, metric: str) -> Sample:
 
 async def write(path: Path, device: str, metric: str, wanted: str, *, force: bool = False) -> str:
     """Set one metric or text and return the sentence that says what became of it."""
-    config = load_config(path)
+    config = Remote(path).in_force()
     bus, known = _find(config, device)
     if bus.module.TRANSPORT == "serial_frame":
         raise Refused(f"'{device}' listens to nobody")

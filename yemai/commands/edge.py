@@ -82,18 +82,13 @@ MetricWord = Annotated[str, typer.Argument(help=say("指标", "one of its metric
 @app.command(help=say("读取一台设备的一个指标。", "Read one metric of one device."))
 def read(device: DeviceName, metric: MetricWord, config: ConfigFile) -> None:
     """Read one metric by hand."""
-    from device_profiles.loading import load_catalogue  # noqa: PLC0415
-    from device_profiles.vocabulary import load_classes  # noqa: PLC0415
-    from edge_agent.config import load_config  # noqa: PLC0415
     from yemai.commands import _edge_hand  # noqa: PLC0415
 
     sample = asyncio.run(_edge_hand.read(config, device, metric))
     if sample.text is not None:
         typer.echo(f"{device} {metric}: '{sample.text}'")
         return
-    profiles = {d.id: d.profile.id for bus in load_config(config).buses for d in bus.devices}
-    unit = load_classes()[load_catalogue()[profiles[device]].device_class].metrics[metric].unit
-    value = say("无值", "no value") if sample.value is None else f"{sample.value:g} {unit}"
+    value = say("无值", "no value") if sample.value is None else f"{sample.value:g} {sample.unit}"
     typer.echo(f"{device} {metric}: {value.strip()} ({sample.quality})")
 
 
