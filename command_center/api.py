@@ -16,7 +16,18 @@ from command_center.guard import Guard
 from command_center.hub import Stream
 from command_center.people import rights
 from command_center.people.rights import needs
-from command_center.routes import alarms, audit, cap, holds, incidents, people, plans, receipts, sessions
+from command_center.routes import (
+    alarms,
+    audit,
+    cap,
+    figures,
+    holds,
+    incidents,
+    people,
+    plans,
+    receipts,
+    sessions,
+)
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -33,7 +44,7 @@ def make_api(center: Center) -> FastAPI:
     api.state.gate = center.gate
     map_errors(api)
     api.add_middleware(Guard, secure=center.gate.secure)
-    for routes in (alarms, holds, audit, receipts, plans, incidents, cap, sessions, people):
+    for routes in (alarms, holds, audit, receipts, plans, incidents, cap, sessions, people, figures):
         routes.add(api, center)
     _add_page(api, center)
     rights.check(api)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
+from command_center.channel import Message
 from command_center.lifecycle import Alarm
 from command_center.rosters import minutes, on_duty
 from command_center.tables import alarms as _alarms
@@ -50,6 +51,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     said: str = ""
     digest: str = ""
+    message: Message | None = None
+    """What was or is being sent, so that the same is sent again: vendors know a message by its words."""
 
 
 class Telling:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -131,27 +132,35 @@ class Teller:
         await self._expire(now)
         for row in blocked:
             await self._record(row, Receipt("failed_perm", "limit", "this channel may send no more now"), now)
-        await self._sending(singles, now)
+        singles = await self._sending(singles, now)
         bundles = [
             await self._bundle(name, row, now)
             for person, row in crowded.items()
             if now - recent[person][1] >= self._told.setup.digest_s * 1000
             and limiter.take(person, now, urgent=False)
         ]
-        await self._sending(bundles, now)
+        bundles = await self._sending(bundles, now)
         ready = [*singles, *bundles]
         await asyncio.gather(*(self._send(name, row) for row in ready))
         self._unsure.discard(name)
         return bool(ready or blocked)
 
-    async def _sending(self, rows: Sequence[Any], now: int) -> None:
+    async def _sending(self, rows: Sequence[Any], now: int) -> list[Any]:
+        """Write down what is about to be sent, in its very words; return the rows with them."""
+        worded = [(row, await self._worded(row)) for row in rows]
         if rows:
             self._unsure.add(rows[0].channel)
+            sending = {"state": "sending", "sent_ms": now, "attempts": _notices.c.attempts + 1}
+            update = _notices.update().where(_notices.c.id == sa.bindparam("key"))
+            values = [{"key": row.id, "body": body} for row, body in worded]
             async with self._store.change() as db:
-                sending = {"state": "sending", "sent_ms": now, "attempts": _notices.c.attempts + 1}
-                await db.execute(
-                    _notices.update().where(_notices.c.id.in_([row.id for row in rows])).values(**sending)
-                )
+                await db.execute(update.values(**sending, body=sa.bindparam("body")), values)
+        return [SimpleNamespace(**{**row._mapping, "body": body}) for row, body in worded]  # noqa: SLF001 - SQLAlchemy's public name for it
+
+    async def _worded(self, row: Any) -> bytes:
+        body = msgspec.json.decode(row.body, type=Body)
+        message = body.message or await self._message(row, body)
+        return msgspec.json.encode(msgspec.structs.replace(body, message=message))
 
     async def report(self, channel: str, reports: Sequence[Report]) -> list[tuple[str, str]]:
         """Take what a vendor tells later; return ``(alarm, person)`` for each who pressed a key."""
@@ -235,7 +244,8 @@ class Teller:
     async def _send(self, name: str, row: Any) -> None:
         body = msgspec.json.decode(row.body, type=Body)
         try:
-            receipt = await self._channels[name].send(await self._message(row, body), body.address)
+            message = body.message or await self._message(row, body)
+            receipt = await self._channels[name].send(message, body.address)
         except Unavailable as error:
             receipt = Receipt("failed_temp", "unavailable", str(error))
         except Refused as error:
@@ -261,6 +271,8 @@ class Teller:
         if receipt.provider_id:
             values["provider_id"] = receipt.provider_id
         onward: dict[str, Any] | None = None
+        if receipt.outcome in SENT or receipt.outcome == "failed_perm":
+            values["body"] = msgspec.json.encode(msgspec.structs.replace(body, message=None))
         if receipt.outcome not in SENT:
             retry_ms = _retry_ms(row, receipt, bool(body.left))
             if retry_ms is not None:

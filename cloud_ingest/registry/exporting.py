@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from typing import TYPE_CHECKING
 
 from cloud_ingest.registry.sheets import NEEDED, OPTIONAL
+from telemetry import cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +34,7 @@ def rows(contents: Contents, kind: Kind) -> Iterator[list[Cell]]:
 
 def as_csv(contents: Contents, kind: Kind) -> bytes:
     """Return CSV in UTF-8, with the mark by which Excel knows it."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(heading(kind))
-    writer.writerows(rows(contents, kind))
-    return text.getvalue().encode("utf-8-sig")
+    return cells.as_csv(heading(kind), rows(contents, kind))
 
 
 def as_workbook(contents: Contents) -> bytes:

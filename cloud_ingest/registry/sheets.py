@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from cloud_ingest.registry.mistakes import Mistake, Words, nearest
+from telemetry.cells import plain
 from telemetry.errors import ConfigError
 from telemetry.text import Text
 
@@ -136,7 +137,7 @@ def _sheet(file: str, lines: list[tuple[int, list[str]]], kind: Kind | None) -> 
     if sheet.mistakes:  # what stands below a wrong heading is not known
         return sheet
     for number, row in lines[1:]:
-        cells = [cell.strip(_BLANK) for cell in row]
+        cells = [plain(cell.strip(_BLANK)) for cell in row]
         if not any(cells):
             continue
         while len(cells) > len(head) and not cells[-1]:

@@ -128,6 +128,7 @@ def test_what_is_exported_and_imported_again_changes_nothing(registry, tmp_path)
     before = registry.contents()
     for kind in ("sites", "devices"):
         (tmp_path / f"out-{kind}.csv").write_bytes(exporting.as_csv(before, kind))
+    assert ",'=乙站," in (tmp_path / "out-sites.csv").read_text("utf-8"), "a name is no formula"
     (tmp_path / "out.xlsx").write_bytes(exporting.as_workbook(before))
     for paths in ([tmp_path / "out-sites.csv", tmp_path / "out-devices.csv"], [tmp_path / "out.xlsx"]):
         report = imported(registry, *paths)

@@ -28,7 +28,7 @@ from telemetry.transitions import Change
 SOAK = bool(os.environ.get("SOAK"))
 KILLS = int(os.environ.get("KILLS", "1000" if SOAK else "20"))
 PEOPLE = 40
-AT_A_POINT = 2
+AT_A_POINT = 1 if SOAK else 2
 LONGEST_S = 0.3
 """After so long everything that follows from an alarm has long been done."""
 

@@ -12,6 +12,7 @@ from yemai.words import say
 
 if TYPE_CHECKING:
     from command_center.audit import Act, Finding
+    from command_center.figures import Report
 
 app = group("指挥中心。", "The command centre.")
 
@@ -44,6 +45,64 @@ def check(config: ConfigFile) -> None:
 
     load_config(config)
     typer.echo(say(f"{config}：没有问题", f"{config}: nothing is wrong"))
+
+
+@app.command(
+    help=say(
+        "告警绩效指标（EEMUA 191），默认最近 7 天。",
+        "How the desk fared against EEMUA 191, the last seven days unless said otherwise.",
+    )
+)
+def figures(
+    config: ConfigFile,
+    days: Annotated[
+        int, typer.Option(min=1, max=400, help=say("最近多少天", "how many days, up to now"))
+    ] = 7,
+    positions: Annotated[
+        int, typer.Option(min=1, max=1000, help=say("值守席位数", "how many operating positions"))
+    ] = 1,
+    csv: Annotated[bool, typer.Option("--csv", help=say("输出 CSV", "as CSV"))] = False,
+) -> None:
+    """Print the figures of a span that ends now."""
+    import asyncio  # noqa: PLC0415 - heavy
+    import sys  # noqa: PLC0415
+
+    from command_center import reports  # noqa: PLC0415
+
+    report = asyncio.run(_figures(config, days, positions))
+    if csv:
+        sys.stdout.buffer.write(reports.figures_csv(report, say("zh", "en")))
+        return
+    verdicts = {
+        "good": say("达标", "within the target"), "fair": say("超目标", "above the target"),
+        "poor": say("超限", "above the limit"), "none": "",
+    }  # fmt: skip
+    for one in report.measures:
+        value = "—" if one.value is None else f"{one.value:g}"
+        unit = "" if one.unit == "1" else f" {one.unit}"
+        typer.echo(f"{say(*reports.NAMES[one.name])}: {value}{unit}  {verdicts[one.verdict]}".rstrip())
+    for n, source in enumerate(report.top, 1):
+        typer.echo(f"#{n} {source.device} {source.rule}: {source.alarms} ({100 * source.share:.1f} %)")
+    if report.short:
+        typer.echo(
+            say(
+                "统计期不足 30 天，目标值仅供参考",
+                "the span is shorter than the thirty days the targets are meant for",
+            ),
+            err=True,
+        )
+
+
+async def _figures(config: Path, days: int, positions: int) -> Report:
+    from command_center import reports  # noqa: PLC0415 - heavy
+    from command_center.config import load_config  # noqa: PLC0415
+    from command_center.figures import DAY_MS  # noqa: PLC0415
+    from command_center.store import Store  # noqa: PLC0415
+    from telemetry.clock import SystemClock  # noqa: PLC0415
+
+    now = SystemClock().now_ms()
+    async with Store(load_config(config).desk.url) as store, store.read() as db:
+        return await reports.read(db, now - days * DAY_MS, now, positions=positions)
 
 
 @app.command(

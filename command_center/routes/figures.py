@@ -1,0 +1,92 @@
+"""Figures of a span of time: as JSON, as CSV, and every delivery in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fastapi import Query
+from fastapi.responses import Response
+
+from command_center import reports
+from command_center.answers import as_error, as_json
+from command_center.figures import DAY_MS
+from command_center.people.rights import needs
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from command_center.center import Center
+    from command_center.figures import Report
+
+Ms = Annotated[int | None, Query(ge=0, le=1 << 45)]
+Positions = Annotated[int, Query(ge=1, le=1000)]
+Site = Annotated[list[Annotated[str, Query(max_length=64)]] | None, Query()]
+
+
+class _Wrong(Exception):
+    pass
+
+
+def add(api: FastAPI, center: Center) -> None:
+    """Add the routes."""
+    reads = [needs("figures.read")]
+
+    def span(since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
+        until = int(center.clock.now_ms()) if until_ms is None else until_ms
+        since = until - 7 * DAY_MS if since_ms is None else since_ms
+        if not 0 < until - since <= reports.LONGEST_MS:
+            raise _Wrong
+        return since, until
+
+    async def figures(since: int, until: int, positions: int, site: list[str] | None) -> Report:
+        devices = None
+        if site:
+            devices = {d["id"] for d in center.data.known["devices"] if d.get("site") in site}
+        async with center.store.read() as db:
+            return await reports.read(db, since, until, positions=positions, devices=devices)
+
+    @api.exception_handler(_Wrong)
+    async def wrong(*_: object) -> Response:
+        return as_error(
+            422, "时段应在 0 至 400 天之间", "the span is longer than 400 days or ends before it begins"
+        )
+
+    @api.get(
+        "/api/figures",
+        summary="How the desk fared in a span, the last week unless said otherwise",
+        dependencies=reads,
+    )
+    async def get_figures(
+        since_ms: Ms = None, until_ms: Ms = None, positions: Positions = 1, site: Site = None
+    ) -> Response:
+        since, until = span(since_ms, until_ms)
+        report = await figures(since, until, positions, site)
+        names = {name: {"zh": zh, "en": en} for name, (zh, en) in reports.NAMES.items()}
+        found = {one.device: center.data.device(one.device).get("name") for one in report.top}
+        devices = {device: name for device, name in found.items() if name}
+        return as_json({"report": report, "names": names, "devices": devices, "title": center.config.title})
+
+    @api.get("/api/figures.csv", summary="The same as a table", dependencies=reads)
+    async def get_csv(
+        since_ms: Ms = None, until_ms: Ms = None, positions: Positions = 1, site: Site = None,
+        lang: Literal["zh", "en"] = "zh",
+    ) -> Response:  # fmt: skip
+        since, until = span(since_ms, until_ms)
+        return _file(reports.figures_csv(await figures(since, until, positions, site), lang), "figures.csv")
+
+    @api.get(
+        "/api/deliveries.csv",
+        summary="Who was told of what in a span, how, when, and what proves it",
+        dependencies=reads,
+    )
+    async def get_deliveries(since_ms: Ms = None, until_ms: Ms = None) -> Response:
+        since, until = span(since_ms, until_ms)
+        async with center.store.read() as db:
+            found = await reports.deliveries(db, since, until)
+        return _file(reports.deliveries_csv(found), "deliveries.csv")
+
+
+def _file(data: bytes, name: str) -> Response:
+    return Response(
+        data, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )
