@@ -41,6 +41,11 @@ class Breaker:
         self._rest_s, self._rested_at = rest_s, 0.0
         self._suspects: dict[Hashable, _Suspect] = {}
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether anybody's last request met silence."""
+        return bool(self._suspects)
+
     def is_suspect(self, key: Hashable) -> bool:
         """Whether the last request met silence."""
         return key in self._suspects

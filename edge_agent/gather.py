@@ -96,7 +96,7 @@ class Gatherer:
                     log.error(
                         "cannot_keep_readings",
                         problem=str(error),
-                        way_out="free disk space; readings wait in memory",
+                        way_out="free disk space, or raise [outbox] max_bytes; readings wait in memory",
                     )
                 self._troubled = str(error)
                 await self._clock.sleep(_RETRY_S)

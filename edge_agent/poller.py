@@ -161,6 +161,8 @@ class Poller:
 
     def _probe(self, now: float) -> Turn | None:
         """Choose whom of the silent to ask, due or not: who has waited for longest."""
+        if not self._breaker.has_suspects:
+            return None
         allowed = [
             turn
             for turn in self._turns
