@@ -150,19 +150,14 @@ class Pipeline:
         Raises :class:`Unavailable`, with nothing committed, when the disk refuses.
         """
         now = self._clock.now_ms()
-        self._metrics.messages.inc(len(arrived))
         if self._ahead.holds_up(self._ledger.frames):
-            return self._process_without_room(arrived, now)
-        plan = self._turns.plan(arrived, now, self._ledger.clocks)
-        if plan.turned_away:
-            self._metrics.turned_away.inc(len(plan.turned_away))
-            for agent in {delivery.agent for delivery in plan.turned_away} - self._turned_away:
-                self._turned_away.add(agent)
-                log.warning(
-                    "uploads_turned_away", agent=agent, waiting_bytes=self._turns.bytes_of(agent),
-                    way_out="the agent keeps them and sends them again; see how much it sends, and whether it awaits receipts",
-                )  # fmt: skip
-        return self._take_turn(plan, now)
+            told = self._process_without_room(arrived, now)
+        else:
+            plan = self._turns.plan(arrived, now, self._ledger.clocks)
+            told = self._take_turn(plan, now)
+            self._note_turned_away(plan)
+        self._metrics.messages.inc(len(arrived))
+        return told
 
     def process_held(self, spare_s: float) -> tuple[list[tuple[str, Ack]], bool]:
         """Commit what has waited for its turn, as much as takes about ``spare_s`` seconds; otherwise like :meth:`process`."""
@@ -267,6 +262,15 @@ class Pipeline:
         for lane in Lane:
             self._metrics.held.labels(lane).set(self._turns.count(lane))
         return self._acks(seen), news
+
+    def _note_turned_away(self, plan: Plan) -> None:
+        self._metrics.turned_away.inc(len(plan.turned_away))
+        for agent in {delivery.agent for delivery in plan.turned_away} - self._turned_away:
+            self._turned_away.add(agent)
+            log.warning(
+                "uploads_turned_away", agent=agent, waiting_bytes=self._turns.bytes_of(agent),
+                way_out="the agent keeps them and sends them again; see how much it sends, and whether it awaits receipts",
+            )  # fmt: skip
 
     def _admit(self, batch: Sequence[Delivery], now: int) -> tuple[Admitted, list[tuple[str, str, int]]]:
         admitted = Admitted()
