@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import structlog
 
-from command_center import audit, places, plans, policies
+from command_center import audit, filed, places, plans, policies
 from command_center.api import make_api
 from command_center.audit import Signer
 from command_center.cap.issuing import Issuer
@@ -107,6 +107,8 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             Reader(planner.plans if planner else None, told, _places(data)), gate,
             Doors(config.people, store, clock, config.title.zh), known, told, teller, planner, warner,
         )  # fmt: skip
+        async with store.change() as db:
+            await filed.note(db, config, clock.now_ms())
         await _welcome(config, store, clock)
         async with served(make_api(center), config.page.host, config.page.port), asyncio.TaskGroup() as tasks:
             log.info("center_up", page=f"http://{config.page.host}:{config.page.port}")

@@ -140,15 +140,19 @@ class Doors:
             return await self._begin(db, "person", user.login, Act(user.name, caller.address), caller, now)
 
     async def change_password(self, login: str, old: str, new: str, caller: Caller) -> None:
-        """Set a new password for who knows the old one; all other sessions of his end."""
+        """Set a new password for who knows the old one; all sessions of his end."""
+        judge(new, login)
         async with self._store.change() as db:
             wait = await lockout.begin(db, login, caller.address, self._clock.now_ms())
             user = await users.find(db, login)
         if wait:
             raise _wait(wait)
         if user is None or not await self._passwords.verify(user.password, old):
+            async with self._store.change() as db:
+                act = Act(user.name if user else NOBODY, caller.address)
+                await audit.write(db, self._clock.now_ms(), act, "person.password", login, result="refused")
             raise Denied(403, "原密码不正确", "the old password is wrong")
-        judge(new, user.login, user.name)
+        judge(new, user.name)
         password = await self._passwords.hash(new)
         async with self._store.change() as db:
             now = self._clock.now_ms()

@@ -1,7 +1,7 @@
 /** One's own account: sessions and password; for a security admin also people and walls (people.js). */
 import { html, useEffect, useRef, useState } from './vendor/htm/standalone.module.js';
 import { changePassword, endSession, fetchSessions, signOut } from './api.js';
-import { Form } from './door.js';
+import { Form, Language } from './door.js';
 import { momentOf } from './format.js';
 import { say, t } from './i18n.js';
 import { People } from './people.js';
@@ -31,7 +31,7 @@ export function Account() {
   useEffect(() => {
     if (state.account && !alone) dialog.current.showModal();
   }, [state.account]);
-  if (alone) return html`<main class="ackdialog account alone"><${Content} /></main>`;
+  if (alone) return html`<div role="main" class="ackdialog account alone"><${Content} /></div>`;
   return state.account && html`<dialog ref=${dialog} class="ackdialog account" aria-labelledby="account-title" onClose=${() => set({ account: false })}>
     <${Content} /></dialog>`;
 }
@@ -43,9 +43,9 @@ function Content() {
     await signOut();
     location.reload();
   };
-  return html`<header><h2 id="account-title">${person.name}</h2>
+  return html`<header><h2 id="account-title">${person.name.replace(/^wall:/, '')}</h2>
       <span class="soft">${person.roles.map((role) => t(`role.${role}`)).join('、')}${person.areas.length > 0 ? ` · ${person.areas.join('、')}` : ''}</span>
-      <button onClick=${out}>${t('account.out')}</button>
+      ${!may('read') && html`<${Language} />`}<button onClick=${out}>${t('account.out')}</button>
       ${may('read') && html`<button class="close" aria-label=${t('ack.cancel')} onClick=${() => set({ account: false })}>✕</button>`}</header>
     ${may('people.admin') && html`<${People} />`}
     <${Sessions} />

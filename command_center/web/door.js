@@ -5,7 +5,7 @@ import { say, setLanguage, t } from './i18n.js';
 import { takeSession } from './person.js';
 import { changed, set, state } from './store.js';
 
-function Language() {
+export function Language() {
   const other = state.lang === 'zh' ? 'en' : 'zh';
   return html`<button type="button" class="language" lang=${other}
     onClick=${() => { setLanguage(other); changed(); }}>${t('language')}</button>`;
@@ -14,13 +14,13 @@ function Language() {
 /** The whole screen while nobody is signed in. */
 export function Door() {
   const { door } = state;
-  return html`<div class="door"><main class="doorcard">
+  return html`<div class="door"><div role="main" class="doorcard">
     <header><h1>${say(state.title)}</h1><${Language} /></header>
     ${door.waiting ? html`<p role="status">${say(door.words)}</p>`
       : door.enrol ? html`<${Enrol} token=${door.enrol} />`
         : html`${door.words && html`<p class="warn" role="alert">${say(door.words)}</p>`}
           ${door.first ? html`<p class="soft">${t('door.first')}</p>` : html`<${SignIn} />`}`}
-  </main></div>`;
+  </div></div>`;
 }
 
 /** The password again, over the screen that goes on showing alarms. */

@@ -58,7 +58,7 @@ export function Header() {
     <${Health} />
     <div class="tools">
       <button class="sound ${state.sound}" aria-pressed=${state.sound === 'on'} onClick=${toggleSound}>${t(`sound.${state.sound}`)}</button>
-      <button class="account" onClick=${() => set({ account: true })}>${state.me.person.name}</button>
+      <button class="account" onClick=${() => set({ account: true })}>${state.me.person.name.replace(/^wall:/, `${t('role.wall')} `)}</button>
       <button lang=${other} onClick=${() => { setLanguage(other); changed(); }}>${t('language')}</button>
     </div>
     <time class="clock"><b>${clockOf(now(), state.lang)}</b><span>${dateOf(now(), state.lang)} UTC+8</span></time>

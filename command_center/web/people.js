@@ -17,16 +17,17 @@ export function People() {
   useEffect(() => { act(async () => take(await fetchPeople())); }, [state.again]);
   if (!told) return words ? html`<p class="warn" role="alert">${words}</p>` : html`<p class="soft">${t('record.loading')}</p>`;
   const deed = (login, what, body) => act(async () => take(await personDeed(login, what, body), login));
-  return html`<section class="admin"><h3>${t('people')}</h3>
+  return html`<section class="admin"><datalist id="places">${told.places.map((place) => html`<option key=${place} value=${place} />`)}</datalist>
+    <h3>${t('people')}</h3>
     ${words && html`<p class="warn" role="alert">${words}</p>`}
     ${link && html`<p class="link" role="status"><b>${t('people.link', link.about)}</b><code>${link.url}</code>
       <button onClick=${() => navigator.clipboard?.writeText(link.url)}>${t('people.copy')}</button></p>`}
     <ul class="persons">${told.people.map((one) => html`<${Person} key=${one.login} one=${one} told=${told} deed=${deed} />`)}</ul>
-    <details><summary>${t('people.add')}</summary><${Add} told=${told} take=${take} /></details>
+    <details><summary>${t('people.add')}</summary><${Add} key=${told.people.length} told=${told} take=${take} /></details>
     <h3>${t('walls')}</h3><p class="soft">${t('walls.what')}</p>
     ${told.walls.length > 0 && html`<${SessionTable} sessions=${told.walls} named=${true} end=${(one) => act(async () => take(await endWall(one.id)))} />`}
     <details><summary>${t('walls.add')}</summary>
-      <${Form} fields=${[['name', 'walls.where', { maxlength: 48 }]]} action="walls.add"
+      <${Form} fields=${[['name', 'walls.where', { maxlength: 48, autocomplete: 'off' }]]} action="walls.add"
         send=${async (values, form) => { take(await addWall(values), values.name); form.reset(); }} /></details>
   </section>`;
 }
@@ -55,7 +56,6 @@ function Rights({ roles, areas, told, fixed = false, save = null }) {
     ${Object.keys(told.roles).map((role) => html`<label key=${role} class="tick"><input type="checkbox" name="roles" value=${role} checked=${mine.includes(role)}
       onChange=${() => tick(role)} />${t(`role.${role}`)}</label>`)}
     <label>${t('people.areas')}<input name="areas" list="places" value=${where} placeholder=${t('people.everywhere')} onInput=${(event) => setWhere(event.target.value)} /></label>
-    <datalist id="places">${told.places.map((place) => html`<option key=${place} value=${place} />`)}</datalist>
     ${different && html`<button class="primary" onClick=${() => save({ roles: mine, areas: where.split(/[\s,，、]+/).filter(Boolean) })}>${t('people.save')}</button>`}
   </fieldset>`;
 }

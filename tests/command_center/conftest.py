@@ -4,6 +4,7 @@ import aiohttp
 import pytest
 from desks import HandClock, opened
 from persons import BEARER
+from worlds import world_in
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -29,3 +30,10 @@ async def http():
     """A machine that may whatever a machine may."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), headers=BEARER) as session:
         yield session
+
+
+@pytest.fixture
+async def world(tmp_path, clock):
+    """The whole API, one signed-in browser a role; ``world.ask(method, path, who)``."""
+    async with world_in(tmp_path, clock) as one:
+        yield one

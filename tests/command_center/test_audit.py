@@ -1,12 +1,15 @@
 """The audit trail betrays every way to falsify it, over both databases."""
 
+import hashlib
+
 import pytest
 import sqlalchemy as sa
 from desks import LI, T0, WANG, deed, take
 from test_lifecycle import LIFE
 
-from command_center import audit
+from command_center import audit, filed
 from command_center.audit import GENESIS, KEPT_MS, Signer
+from command_center.config import load_config
 from command_center.tables import audit as table
 from telemetry.errors import Malformed, Refused
 
@@ -36,8 +39,6 @@ async def checkpoint(desk, signer):
 
 async def restamp(db, rows):
     """What somebody with the database and this source would do: write a chain that agrees with itself."""
-    import hashlib
-
     await db.execute(table.delete())
     previous = GENESIS
     for row in rows:
@@ -165,3 +166,25 @@ def test_the_key_is_for_its_owner_alone_and_stays_the_same(tmp_path):
     file.write_text("nonsense")
     with pytest.raises(Malformed, match="no ed25519 key"):
         Signer(file)
+
+
+async def test_what_is_decided_in_files_leaves_an_entry_when_it_changes_and_only_then(desk, tmp_path):
+    notify, toml = tmp_path / "plans.yaml", tmp_path / "center.toml"
+    toml.write_text(
+        'area = "a"\nbroker = { host = "h" }\ndata = { url = "http://x" }\nlinkage = { file = "plans.yaml" }\n'
+    )
+
+    async def start(content):
+        notify.write_text(content, "utf-8")
+        async with desk.store.change() as db:
+            await filed.note(db, load_config(toml), T0)
+        async with desk.store.read() as db:
+            return [(one["target"], one["before"], one["after"]) for one in reversed(await audit.read(db))]
+
+    one, other = "plans: []\n", "plans: []\nmost_per_minute: 5\n"
+    first, second = ({"sha256": hashlib.sha256(text.encode()).hexdigest()} for text in (one, other))
+    assert await start(one) == [("linkage.file", None, first)]
+    assert len(await start(one)) == 1
+    assert (await start(other))[1:] == [("linkage.file", first, second)]
+    toml.write_text('area = "a"\nbroker = { host = "h" }\ndata = { url = "http://x" }\n')
+    assert (await start(other))[2:] == [("linkage.file", second, None)]

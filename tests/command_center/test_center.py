@@ -269,19 +269,27 @@ async def test_people_hold_sweep_and_audit_over_http_and_the_command_line_verifi
         "alarm.acknowledge",
         "hold.end",
         "alarm.shelve",
+        "file.change",  # the machine's key
     ]
-    assert {entry["address"] for entry in trail} == {"127.0.0.1"}
+    assert {entry["address"] for entry in trail[:4]} == {"127.0.0.1"}
     assert (await ask(http, f"{center}/api/audit/verify"))[1]["whole"]
     _, checkpoint = await ask(http, f"{center}/api/audit/checkpoint")
     kept = tmp_path / "elsewhere.checkpoints"
     kept.write_bytes(msgspec.json.encode(checkpoint))
     words = ("center", "verify-audit", "--config", str(tmp_path / "center.toml"), "--checkpoints", str(kept))
-    assert await yemai(*words) == (0, "4 entries against 1 checkpoints: whole\n", "")
+    assert await yemai(*words) == (0, "5 entries against 1 checkpoints: whole\n", "")
+    purge = ("center", "purge-audit", *words[2:4])
+    assert await yemai(*purge) == (0, "0 entries deleted\n", "")
+    assert await yemai(*purge, "--older-than-days", "179") == (
+        2,
+        "",
+        "yemai: entries are kept 180 days; 179 days is too young\n",
+    )
     with contextlib.closing(sqlite3.connect(tmp_path / "desk.db")) as db, db:
-        db.execute("DELETE FROM audit WHERE seq = 4")
+        db.execute("DELETE FROM audit WHERE seq = 5")
     assert await yemai(*words) == (
         1,
-        "4: a checkpoint saw 4 entries, now the last is 3: the tail was cut\n",
+        "5: a checkpoint saw 5 entries, now the last is 4: the tail was cut\n",
         "",
     )
 
