@@ -51,7 +51,9 @@ def _fill(look: Look, subject: Subject, board: Dashboard) -> None:
     for metric in subject.kinds(Kind.COUNTER):
         title = look.say(f"{metric.label.zh}（每间隔增量）", f"{metric.label.en}, per interval")
         query = consumed(subject.name, metric.name, look.pick(metric.label))
-        board.with_panel(chart(look, title, [query], metric.unit, period_s=subject.period_s, bars=True))
+        board.with_panel(
+            chart(look, title, [query], metric.unit, period_s=subject.period_s, bars=True, most=FEW)
+        )
     if states := subject.kinds(Kind.STATE, Kind.BITS):
         board.with_row(row(look.say("状态", "States")))
         for metric in states:
