@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from rules.frame import Frame
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from cloud_ingest.framelog import Waiting
     from cloud_ingest.ledger import Ledger
@@ -95,7 +96,7 @@ class StoreWriter:
         """Write everything that waits, here and now."""
         while (part := self.next()) is not None:
             if part.replaces is None:
-                replaces = self._store.replaces(part.frames, part.uploads)
+                replaces = self._replaces(part)
                 part = part if replaces is None else self.begin(part, replaces)
             self.done(part, self._write(part))
 
@@ -156,15 +157,24 @@ class StoreWriter:
 
     # -- inside ----------------------------------------------------------------------------------------
 
+    def _replaces(self, part: Part) -> dict[str, int] | None:
+        with self._counted():
+            return self._store.replaces(part.frames, part.uploads)
+
     def _write(self, part: Part) -> Written:
         began = time.perf_counter()
-        try:
+        with self._counted():
             written = self._store.write(part.frames, part.uploads, part.received_ms)
+        self._metrics.store_write.observe(time.perf_counter() - began)
+        return written
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
         except Unavailable:
             self._metrics.store_errors.inc()
             raise
-        self._metrics.store_write.observe(time.perf_counter() - began)
-        return written
 
 
 def _add(counts: dict[tuple[str, int, str], int], key: tuple[str, int, str], samples: int) -> None:

@@ -39,11 +39,11 @@ def write_registry(folder):
 class Bench:
     """A pipeline on a manual clock, with its real ledger and store."""
 
-    def __init__(self, folder, make_store=None):
+    def __init__(self, folder, make_store=None, *, recall=True):
         self.make_store = make_store or self.duckdb
         self.folder, self.clock, self.classes = folder, ManualClock(), CLASSES
         self.registry = load_registry(*write_registry(folder))
-        self.open()
+        self.open(recall=recall)
 
     def open(self, *, recall=True):
         config = LedgerConfig(self.folder / "ledger.db")
