@@ -17,7 +17,7 @@ from cloud_ingest.earlier import Held, Newest, replaced, sum_of
 from cloud_ingest.influx import Link, Server, identifier, text
 from cloud_ingest.lines import lines, prefix
 from cloud_ingest.store import Aggregate, Rejected, Written
-from telemetry.errors import Refused
+from telemetry.errors import Refused, Unavailable
 from telemetry.quality import ABSENT, UNCERTAIN_FROM
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Store:
         self._server, self._classes, self._tags_of = Server(config), classes, tags_of
         self._prefixes: dict[str, tuple[Mapping[str, str], str, str]] = {}
         self._newest = Newest(self._newest_written)
+        self._was_away = False
         self._reads = True  # False for a server that takes InfluxDB's writes and answers no InfluxQL
 
     def check(self) -> None:
@@ -85,6 +86,9 @@ class Store:
 
     def write(self, frames: Sequence[Frame], batch: Sequence[Sequence[int]], received_ms: int) -> Written:
         """See the seam."""
+        if self._was_away:  # ask before the work: what waits may be tried for hours
+            self._server.open()
+            self._was_away = False
         points, samples = _Points(), 0
         for frame, numbers in zip(frames, batch, strict=True):
             metrics, uploads = list(self._classes[frame.device_class].metrics), np.asarray(numbers, np.int64)
@@ -191,7 +195,11 @@ class Store:
 
     def _put(self, made: Sequence[str], start: int, end: int) -> list[tuple[int, str]]:
         """Write lines; return those that the server refuses for what they are, with its words."""
-        problem = self._server.write("\n".join(made[start:end]).encode())
+        try:
+            problem = self._server.write("\n".join(made[start:end]).encode())
+        except Unavailable:
+            self._was_away = True
+            raise
         if not problem:
             return []
         if end - start == 1:

@@ -345,3 +345,25 @@ def test_a_batch_whose_answer_is_lost_is_written_once(tmp_path):
         bench.close()
         store.stop()
         proxy.stop()
+
+
+def test_a_server_that_is_gone_is_asked_before_a_batch_is_drawn_up_again(tmp_path, monkeypatch):
+    store, drawn = Influx(tmp_path), []
+    bench = Bench(tmp_path, store.make)
+    try:
+        speak(bench, range(1, 6))
+        bench.writer.flush()
+        draw = influx_store.lines
+        monkeypatch.setattr(influx_store, "lines", lambda *told: drawn.append(1) or draw(*told))
+        store.go(bench)
+        speak(bench, range(6, 11))
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                bench.writer.flush()
+        assert len(drawn) == 1
+        store.come_back()
+        bench.writer.flush()
+        is_there_once(bench, store, 10)
+    finally:
+        bench.close()
+        store.stop()
