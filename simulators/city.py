@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 _REMEMBERED = 3000  # distinct states of a device, some ten minutes
 
 
-class Served(msgspec.Struct, frozen=True):
-    """What a device answered with from ``time`` (UTC ms) on, after its own rounding."""
+class Served(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a device answered with from ``time`` (UTC ms) on, after its own rounding; ``texts`` are those it shows."""
 
     time: int
     values: dict[str, float | None]
+    texts: dict[str, str] = {}
 
 
 class Thing:
@@ -129,7 +130,11 @@ class Thing:
         return True
 
     def _remember(self, said: Decoded, now_ms: int) -> None:
-        self.history.append(Served(now_ms, said.values))
+        shown = {
+            point.attribute for point in self.profile.points if point.attribute and point.write is not None
+        }
+        texts = {name: text for name, text in said.attributes.items() if name in shown}
+        self.history.append(Served(now_ms, said.values, texts))
         self._stage.served(self.id, said.values, now_ms)
 
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from device_profiles.registers import text_of
 from device_profiles.vocabulary import load_classes
-from simulators.city import City
+from simulators.city import City, Thing
 from simulators.district import load_district
 from simulators.scenarios import Stage, load_scenario, load_scenarios
 from simulators.world import value
@@ -139,3 +141,21 @@ def test_a_mistake_in_a_scenario_is_told(tmp_path: Path, text, message):
 def test_an_unknown_scenario_is_told_with_the_nearest_name():
     with pytest.raises(Refused, match="did you mean 'smoke_then_fire'"):
         city().stage.start("smoke_than_fire", NOON)
+
+
+def test_a_screen_of_the_city_shows_what_it_is_told_and_the_truth_tells_of_it():
+    place = msgspec.structs.replace(
+        next(iter(load_district().devices)),
+        id="led-01",
+        profile="text_block_gbk",
+        identity="",
+        unit=1,
+        parameters={},
+    )
+    screen = Thing(place, 1, Stage({}))
+    screen.refresh(1_764_000_000_000)
+    assert screen.history[-1].texts == {"text": ""}
+    order = text_of(screen.profile, "text", "前方积水 请绕行")
+    assert screen.write(order.space, order.address, list(order.words), 1_764_000_001_000)
+    assert screen.history[-1].texts == {"text": "前方积水 请绕行"}
+    assert screen.history[-1].values["screen_on"] == 1.0
