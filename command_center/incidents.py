@@ -245,6 +245,12 @@ async def undone(db: AsyncConnection, incident: str, plans: Plans | None) -> lis
     return left
 
 
+async def of_alarm(db: AsyncConnection, alarm: str) -> str | None:
+    """Return the incident that an alarm is in; None where it is in none."""
+    found = await db.execute(sa.select(_members.c.incident).where(_members.c.alarm == alarm))
+    return found.scalar_one_or_none()
+
+
 async def note(db: AsyncConnection, incident: str, kind: str, body: Mapping[str, Any], now: int) -> None:
     """Append to an incident's own journal."""
     values = {"incident": incident, "at_ms": now, "kind": kind, "body": msgspec.json.encode(body)}

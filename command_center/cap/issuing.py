@@ -231,3 +231,13 @@ async def latest(
     if public:
         query = query.where((_warnings.c.scope == "Public") & (_warnings.c.status == "Actual"))
     return list((await db.execute(query)).all())
+
+
+def warning_json(issued: Issued) -> dict[str, Any]:
+    """Return a message as the page and other readers see it."""
+    document = issued.document
+    return {
+        "identifier": document.identifier, "kind": document.kind, "status": document.status, "scope": document.scope,
+        "sent_ms": document.sent_ms, "references": document.references, "headline": issued.draft.headline,
+        "severity": issued.draft.severity.label.en, "signed_by": issued.signed_by or None, "incident": document.incident or None,
+    }  # fmt: skip

@@ -8,7 +8,7 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from command_center import notices, runs
+from command_center import incidents, notices, runs
 from command_center.answers import Missing, as_json
 from command_center.deeds import Deed, Kind
 from command_center.people.rights import Right, act_of, needs, person_of, touch
@@ -91,10 +91,12 @@ def add(api: FastAPI, center: Center) -> None:
             async with center.store.read() as db:
                 told = await notices.of_alarm(db, alarm, center.told)
         run = None
-        if center.planner:
-            async with center.store.read() as db:
+        async with center.store.read() as db:
+            incident = await incidents.of_alarm(db, alarm)
+            if center.planner:
                 run = await runs.of_run(db, alarm, center.planner.plans)
-        return as_json({**center.json_of(found[0]), "history": found[1], "notices": told, "run": run})
+        whole = {"history": found[1], "notices": told, "run": run, "incident": incident}
+        return as_json({**center.json_of(found[0]), **whole})
 
     @api.post(
         "/api/alarms/acknowledge",

@@ -14,7 +14,7 @@ from command_center.answers import Missing, as_error, as_json
 from command_center.cap import incoming, issuing
 from command_center.cap.document import MIME
 from command_center.cap.feed import ATOM_MIME, atom
-from command_center.cap.issuing import Issued
+from command_center.cap.issuing import Issued, warning_json
 from command_center.cap.reading import MOST_BYTES
 from command_center.people.rights import act_of, needs, touch
 from command_center.routes.incidents import places_of
@@ -84,7 +84,7 @@ def add(api: FastAPI, center: Center) -> None:
                 await warner.journal(db, about, issued, center.clock.now_ms())
                 center.incidents.changed.add(about)
         center.tell_incidents()
-        return as_json(_told(issued))
+        return as_json(warning_json(issued))
 
 
 def _add_reading(api: FastAPI, center: Center) -> None:
@@ -95,7 +95,7 @@ def _add_reading(api: FastAPI, center: Center) -> None:
         async with center.store.read() as db:
             rows = await issuing.latest(db, public=False)
         return as_json(
-            [{**_told(msgspec.json.decode(row.body, type=Issued)), "about": row.about} for row in rows]
+            [{**warning_json(msgspec.json.decode(row.body, type=Issued)), "about": row.about} for row in rows]
         )
 
     @api.get("/api/warnings/{identifier}.xml", summary="One message as CAP 1.2", dependencies=[needs("read")])
@@ -172,15 +172,6 @@ def _add_incoming(api: FastAPI, center: Center) -> None:
     async def get_in() -> Response:
         async with center.store.read() as db:
             return as_json(await incoming.standing(db, center.clock.now_ms()))
-
-
-def _told(issued: Issued) -> dict[str, Any]:
-    document = issued.document
-    return {
-        "identifier": document.identifier, "kind": document.kind, "status": document.status, "scope": document.scope,
-        "sent_ms": document.sent_ms, "references": document.references, "headline": issued.draft.headline,
-        "severity": issued.draft.severity.label.en, "signed_by": issued.signed_by or None, "incident": document.incident or None,
-    }  # fmt: skip
 
 
 def _no(identifier: str) -> Missing:

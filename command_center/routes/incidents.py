@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field
 
 from command_center import incident_deeds
 from command_center.answers import Missing, as_json
+from command_center.cap import issuing
+from command_center.cap.issuing import warning_json
 from command_center.people.rights import act_of, needs, touch
 from command_center.tables import incident_alarms
 
@@ -104,8 +106,9 @@ def add(api: FastAPI, center: Center) -> None:
     async def _told(incident: str) -> Response:
         async with center.store.read() as db:
             found = await reader.one(db, incident)
-        if found is None:
-            raise _no(incident)
+            if found is None:
+                raise _no(incident)
+            found["warnings"] = [warning_json(one) for one in await issuing.of(db, incident)]
         return as_json({**found, "cameras": center.cameras_near(one["device"] for one in found["members"])})
 
 

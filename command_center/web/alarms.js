@@ -7,6 +7,7 @@ import { html, useEffect, useRef, useState } from './vendor/htm/standalone.modul
 import { fetchRecentAlarms } from './api.js';
 import { momentOf, numberOf, sayValue, spanOf, unitOf, whenOf } from './format.js';
 import { say, t } from './i18n.js';
+import { IncidentList } from './incidents.js';
 import { Mark } from './mark.js';
 import { may } from './person.js';
 import { countBySeverity, inOrder, SEVERITIES } from './severity.js';
@@ -126,7 +127,7 @@ export function AlarmList() {
   const records = useRecent(recent);
   const open = inOrder(openAlarms());
   const held = inOrder([...state.alarms.values()].filter(isHeld));
-  const all = { open, held, recent: records.rows }[view];
+  const all = { open, held, recent: records.rows, incidents: [] }[view];
   const sweepable = open.filter((alarm) => canAcknowledge(alarm) && isUnseen(alarm) && alarm.worst !== 'red' && alarm.severity !== 'red');
   const rows = all.slice(0, shown);
   const index = Math.max(0, rows.findIndex((alarm) => alarm.id === at));
@@ -141,6 +142,7 @@ export function AlarmList() {
       <h2>${t('alarms')}</h2>
       <div class="switch" role="group" aria-label=${t('alarms')}>
         <button aria-pressed=${view === 'open'} onClick=${() => setView('open')}>${t('alarms.open')} ${open.length}</button>
+        <button aria-pressed=${view === 'incidents'} data-view="incidents" onClick=${() => setView('incidents')}>${t('incident')} ${state.incidents.length + state.outside.length}</button>
         <button aria-pressed=${view === 'held'} onClick=${() => setView('held')}>${t('alarms.held')} ${held.length}</button>
         <button aria-pressed=${recent} onClick=${() => setView('recent')}>${t('alarms.recent')}</button>
       </div>
@@ -149,11 +151,12 @@ export function AlarmList() {
     </header>
     ${lost && state.link.heard > 0 && html`<p class="asof">${t('alarms.asof', whenOf(state.link.heard + state.skew, now(), state.lang))}</p>`}
     ${records.words && html`<p class="asof" role="alert">${say(records.words)}</p>`}
+    ${view === 'incidents' && html`<${IncidentList} />`}
     <ol ref=${list} onKeyDown=${(event) => onKey(event, rows, index, go)}>
       ${rows.map((alarm, i) => html`<${AlarmRow} key=${alarm.id} alarm=${alarm} current=${i === index} onFocus=${() => setAt(alarm.id)} />`)}
     </ol>
     ${all.length > shown && html`<button class="more" onClick=${() => setShown(shown + ROWS)}>${t('alarms.more', Math.min(ROWS, all.length - shown), all.length)}</button>`}
-    ${!rows.length && html`<${Quiet} recent=${recent} held=${view === 'held'} loading=${records.loading} />`}
+    ${!rows.length && view !== 'incidents' && html`<${Quiet} recent=${recent} held=${view === 'held'} loading=${records.loading} />`}
     <p class="hidden" role="status">${SEVERITIES.filter((word) => counts[word]).map((word) => `${t(`level.${word}`)}: ${counts[word]}`).join(', ')}</p>
   </section>`;
 }

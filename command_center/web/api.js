@@ -19,6 +19,9 @@
  * POST /api/alarms/{id}/{deed}           {comment, to?, until_ms?, until_resolved?, version?} → Alarm JSON; else {error: Text}
  *   acknowledge, take_back, assign, comment, shelve, unshelve, withdraw, restore, reset
  * POST /api/alarms/acknowledge           {comment, alarms: [{id, version}], dry_run} → {acknowledged, left} or the summary
+ * GET /api/incidents[/{id}]              {id, state, title, severity, category, response, place: [{level, id}], alarms, open_alarms, active_alarms,
+ *                                        without_plan, …}; one also has members, runs, cameras, warnings, related, undone, timeline
+ * POST /api/incidents/{id}/{deed}        merge {other}, split {alarms}, close and comment {comment}
  * GET /api/data/history?device&metric&from_ms&to_ms&step_ms&aggregate=mean|last
  *                                        {points: [[t, v|null, quality?]]}
  * GET /api/session                      {person: {login, name, roles, areas} | null, rights: [...]}; every request without one: 401
@@ -76,6 +79,15 @@ export const doDeed = (id, deed, body) => post(`api/alarms/${encodeURIComponent(
 export const doTask = (run, task) => post(`api/tasks/${task}/done/${run}`, {});
 export const doAction = (action, deed) => post(`api/actions/${action}/${deed}`, {});
 
+/** Incidents that are open, the newest first; one with everything of it; what a person does to one. */
+export const fetchIncidents = () => request('api/incidents?state=open');
+export const fetchIncident = (id) => request(`api/incidents/${encodeURIComponent(id)}`);
+export const doIncident = (id, deed, body) => post(`api/incidents/${encodeURIComponent(id)}/${deed}`, body);
+
+/** Warnings from outside that hold now; what a person does to one of ours (sign, cancel). */
+export const fetchOutside = () => request('api/warnings/in');
+export const doWarning = (id, deed, body) => post(`api/warnings/${encodeURIComponent(id)}/${deed}`, body);
+
 /** Acknowledge many; with `dry_run` only what it would come to. */
 export const acknowledgeMany = (body) => post('api/alarms/acknowledge', body);
 
@@ -126,7 +138,7 @@ export function openStream(on) {
     close();
     on('lost', null);
   };
-  for (const kind of ['alarm', 'latest', 'health', 'notices']) {
+  for (const kind of ['alarm', 'latest', 'health', 'notices', 'incidents']) {
     source.addEventListener(kind, (event) => {
       if (!ended) on(kind, JSON.parse(event.data));
     });

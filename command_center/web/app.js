@@ -9,6 +9,7 @@ import { DevicePanel } from './device.js';
 import { Again, Door } from './door.js';
 import { whenOf } from './format.js';
 import { Header, LostBanner } from './header.js';
+import { IncidentRecord } from './incidentrecord.js';
 import { firstLanguage, say, setLanguage, t } from './i18n.js';
 import { startLink } from './link.js';
 import { MapView } from './mapview.js';
@@ -79,6 +80,7 @@ function Page() {
     </main>
     <${Tabs} />
     <${AlarmRecord} />
+    <${IncidentRecord} />
     <${BulkDialog} />
     <${AckDialog} />
     <${Account} />
@@ -102,7 +104,7 @@ document.addEventListener('keydown', (event) => {
     document.querySelector('.alarms li[tabindex="0"]')?.focus();
     event.preventDefault();
   }
-  if (event.key === 'Escape' && !state.asking && !state.reading && !state.sweeping && state.selected) select(null);
+  if (event.key === 'Escape' && !state.asking && !state.reading && !state.incident && !state.sweeping && state.selected) select(null);
 });
 render(html`<${Page} />`, document.getElementById('page'));
 watchPerson();

@@ -5,6 +5,7 @@
  * falls between the two.  `health` comes every 2 s; 4 s without any event means that the stream is lost.
  */
 import { fetchOverview, fetchSession, openStream } from './api.js';
+import { refreshIncidents } from './incidents.js';
 import { changed, mark, now, set, state, takeAlarm, takeLatest, takeOverview } from './store.js';
 
 const SILENCE_MS = 4_000;
@@ -36,7 +37,11 @@ export function startLink() {
   function take(kind, data) {
     if (kind === 'alarm') takeAlarm(data);
     else if (kind === 'latest') takeLatest(data);
-    else if (kind === 'notices') set({ notices: state.notices + (data.includes(state.reading) ? 1 : 0) });
+    else if (kind === 'notices') set({ notices: state.notices + (data.includes(state.reading) ? 1 : 0), told: state.told + (state.incident ? 1 : 0) });
+    else if (kind === 'incidents') {
+      set({ told: state.told + (data.includes(state.incident) ? 1 : 0) });
+      refreshIncidents();
+    }
     else if (kind === 'health') {
       state.health = { ...data, at: Date.now() };
       changed();
@@ -55,6 +60,7 @@ export function startLink() {
       failures = 0;
       state.link = { status: 'live', since: Date.now(), heard: Date.now() };
       changed({ map: true });
+      refreshIncidents();
     } catch (error) {
       if (!error.words) throw error;
       if (mine === life) lose();

@@ -68,6 +68,7 @@ function Record({ id }) {
           t(alarm.acknowledged_by ? 'seen.yes' : 'seen.no'), t(`suppression.${alarm.suppression ?? 'none'}`))}</p></div></div>
       <${Deeds} alarm=${alarm} />`}
     ${words && html`<p class="warn" role="alert">${words}</p>`}
+    ${told?.incident && html`<p><button class="plain" onClick=${() => set({ incident: told.incident, reading: null })}>${t('incident.of')} →</button></p>`}
     ${reasons.length > 0 && html`<dl class="guidance">${reasons
       .map(([key, words]) => html`<dt key=${key}>${t(`record.${key}`)}</dt><dd>${say(words)}</dd>`)}</dl>`}
     ${told?.run && html`<${PlanRun} run=${told.run} />`}

@@ -40,6 +40,10 @@ export const state = {
   watched: { device: null, metric: null, trail: [] }, // what the chart shows, and [time, value] since it does
   tab: 'alarms',
   sound: 'off',
+  incidents: [], // those that are open, the newest first
+  outside: [], // warnings from outside that hold
+  incident: null, // incident id whose record is open
+  told: 0, // grows when anything of an incident may have changed
   notices: 0, // grows when a message to a person changes
   version: 0, // grows with every change
   places: 0, // grows when anything on the map changes

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.command_center import fake_incidents
 from tests.command_center.fake_district import (
     CLASSES,
     LEVELS,
@@ -42,11 +43,9 @@ class FakeCentre:
         self.alarms: dict[str, Json] = {}
         self.seen: list[tuple[str, Json]] = []  # acknowledgements as they were posted
         self.refusal: tuple[int, Json] | None = None
-        self.silent = False
-        self.away = False
-        self.notices: list[Json] = []
+        self.silent = self.away = False
         self.rights = PERSON["rights"]
-        self.run: Any = None
+        self.notices, self.run, self.incidents, self.outside = fake_incidents.nothing()
         self._port = port
         self._pulse_s = pulse_s
         self._streams: set[web.StreamResponse] = set()
@@ -165,6 +164,7 @@ class FakeCentre:
         app.router.add_post("/api/alarms/{id}/{deed}", self._deed)
         app.router.add_get("/api/data/history", self._history)
         app.router.add_get("/api/stream", self._stream)
+        fake_incidents.add(app.router, self)
         app.router.add_static("/", WEB)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()

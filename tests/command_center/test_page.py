@@ -375,7 +375,7 @@ def test_the_record_shows_the_plan_why_it_holds_and_how_far_each_action_really_i
         assert "已执行，待回读" in screen.wait_for(".actions li[data-state=executed]").inner_text()
         waiting = screen.wait_for(".actions li[data-state=waiting]")
         assert "批准 1/2" in waiting.inner_text()
-        waiting.locator("button").click()
+        waiting.locator("button").first.click()
         assert "已回读核实" in screen.wait_for(".actions li[data-state=verified]").inner_text()
         assert centre.seen == [("approve", {})]
 
