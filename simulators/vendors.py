@@ -1,6 +1,7 @@
 """Message vendors that do not exist: they answer as the real ones do, with HTTP 200 around their errors.
 
-``python -m simulators.vendors --port 8700``.  Each keeps its own limits and counts who went over them; what people
+``python -m simulators.vendors --port 8700``; with ``--reports URL`` a text message is reported there as delivered,
+as Aliyun's ``SmsReport`` does.  Each keeps its own limits and counts who went over them; what people
 would have got stands in ``GET /told``.  ``POST /control`` ``{"vendor": "wecom_app", "fault": "invaliduser", "for": "u1"}``
 makes one fail: a vendor's error code, ``garbage``, ``http500``, ``slow``, or none to mend it.
 
@@ -19,6 +20,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from aiohttp import web
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ LIMITS: dict[str, tuple[tuple[int, float], ...]] = {  # messages, seconds; as th
     "aliyun_sms": ((50, 86_400),),
     "aliyun_voice": ((1, 60), (5, 3600), (20, 86_400)),
 }
+_NETWORK_S = 0.5
 _PER_ADDRESS = {"wecom_app", "dingtalk_work", "aliyun_sms", "aliyun_voice"}
 _TOO_FAST: dict[str, dict[str, Any]] = {
     "wecom_robot": {"errcode": 45009, "errmsg": "api freq out of limit"},
@@ -48,8 +51,9 @@ _TOO_FAST: dict[str, dict[str, Any]] = {
 class Vendors:
     """All vendors at one address; ``now`` tells the time in seconds."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float] = time.time, reports: str = "") -> None:
+        self._now, self._reports = now, reports
+        self._reporting: set[asyncio.Task[None]] = set()
         self.told: list[dict[str, Any]] = []
         self.over_limit: dict[str, int] = defaultdict(int)
         self.token_fetches: dict[str, int] = defaultdict(int)
@@ -236,9 +240,33 @@ class Vendors:
             return early
         provider = f"{'call' if voice else 'biz'}-{self._next()}"
         self._take(vendor, number, json.dumps(parameters, ensure_ascii=False), provider)
+        if self._reports and not voice:
+            task = asyncio.ensure_future(self._report(number, provider, query.get("OutId", "")))
+            self._reporting.add(task)
+            task.add_done_callback(self._reporting.discard)
         return web.json_response(
             {"Code": "OK", "Message": "OK", "CallId" if voice else "BizId": provider, "RequestId": "r"}
         )
+
+    async def _report(self, number: str, provider: str, out_id: str) -> None:
+        """Say that a text message has arrived, as the vendor does once the operator's network has said so."""
+        await asyncio.sleep(_NETWORK_S)
+        at = time.strftime("%Y-%m-%d %H:%M:%S")
+        told = {
+            "phone_number": number, "send_time": at, "report_time": at, "success": True, "err_code": "DELIVERED",
+            "err_msg": "用户接收成功", "sms_size": "1", "biz_id": provider, "out_id": out_id,
+        }  # fmt: skip
+        for _ in range(3):
+            try:
+                async with (
+                    aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http,
+                    http.post(self._reports, json=[told]) as answer,
+                ):
+                    if answer.status == 200:
+                        return
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(_NETWORK_S)
 
 
 def _aliyun_signed(request: web.Request) -> bool:
@@ -256,4 +284,6 @@ def _aliyun_signed(request: web.Request) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Message vendors that do not exist")
     parser.add_argument("--port", type=int, default=8700)
-    web.run_app(Vendors().app(), host="127.0.0.1", port=parser.parse_args().port, print=None)
+    parser.add_argument("--reports", default="", help="where text messages are reported as delivered")
+    asked = parser.parse_args()
+    web.run_app(Vendors(reports=asked.reports).app(), host="127.0.0.1", port=asked.port, print=None)

@@ -53,8 +53,17 @@ def scenario(
         str | None, typer.Argument(help=say("情景名；省略则列出", "its name; omit to list them"))
     ] = None,
     data: DataFolder = Path("demo-data"),
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help=say(
+                "扮演值班员，打印事件经过直到关闭", "play the operator and print the timeline to its end"
+            ),
+        ),
+    ] = False,
 ) -> None:
     """Make something happen in the running demo."""
     import yemai.demo.app as demo_app  # noqa: PLC0415 - see above
 
-    raise typer.Exit(asyncio.run(demo_app.play(data, name)))
+    raise typer.Exit(asyncio.run(demo_app.play(data, name, follow=follow)))

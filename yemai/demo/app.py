@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
@@ -19,6 +19,7 @@ from yemai.demo.people import Entrance, make_people
 from yemai.demo.plan import Plan, make_plan
 from yemai.demo.proof import prove
 from yemai.demo.services import services
+from yemai.demo.story import Story
 from yemai.demo.supervisor import Supervisor
 from yemai.words import say
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STATE_FILE = "demo.json"
+_STORY_S = 180.0
 
 
 class State(msgspec.Struct, frozen=True):
@@ -132,8 +134,11 @@ async def check(data: Path, *, port: int, seed: int, duration_s: float, as_json:
     return 0 if verdict.ok else 1
 
 
-async def play(data: Path, name: str | None) -> int:
-    """Start scenario ``name`` in the running demo, or list what there is; return the exit code."""
+async def play(data: Path, name: str | None, *, follow: bool = False) -> int:
+    """Start scenario ``name`` in the running demo, or list what there is; return the exit code.
+
+    ``follow`` plays the operator as well, and prints the incident's timeline until it is closed.
+    """
     try:
         state = msgspec.json.decode((data / STATE_FILE).read_bytes(), type=State)
     except (OSError, msgspec.DecodeError):
@@ -143,13 +148,44 @@ async def play(data: Path, name: str | None) -> int:
                 f"no demo is running on {data}; start one with: yemai demo --data {data}",
             )
         ) from None
+    if follow and name is not None:
+        return await _follow(state, name)
+    told = await _start(state, name)
+    if told is None:
+        return 0
+    for expected in told["expect"]:
+        print(
+            say(
+                f"应有告警：{expected['device']} · {expected['rule']} · {expected['severity']}",
+                f"expect an alarm: {expected['device']} · {expected['rule']} · {expected['severity']}",
+            )
+        )
+    print(say(f"请看 {state.page}", f"watch {state.page}"))
+    return 0
+
+
+async def _follow(state: State, name: str) -> int:
+    headers = {"Authorization": f"Bearer {state.key}"}
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with aiohttp.ClientSession(state.page, headers=headers, timeout=timeout) as http:
+        story = Story(http, lambda line: print(line, flush=True))
+        before = await story.known()
+        told = await _start(state, name) or {"expect": []}
+        devices = [expected["device"] for expected in told["expect"]]
+        incident = await story.follow(before, devices, _STORY_S)
+    print(say(f"事件 {incident['id']} 已关闭", f"incident {incident['id']} is closed"))
+    return 0
+
+
+async def _start(state: State, name: str | None) -> dict[str, Any] | None:
+    """Start a scenario; return what it says of itself, or None when only the list was asked for."""
     try:
         async with aiohttp.ClientSession(state.simulators, timeout=aiohttp.ClientTimeout(total=5)) as http:
             if name is None:
                 async with http.get("/scenarios") as answer:
                     for entry in await answer.json():
                         print(f"{entry['name']:24} {say(entry['title']['zh'], entry['title']['en'])}")
-                return 0
+                return None
             async with http.post(f"/scenarios/{name}") as answer:
                 told = await answer.json()
                 if answer.status >= 400:
@@ -161,15 +197,7 @@ async def play(data: Path, name: str | None) -> int:
                 f"the demo does not answer at {state.simulators}: {error}",
             )
         ) from None
-    for expected in told["expect"]:
-        print(
-            say(
-                f"应有告警：{expected['device']} · {expected['rule']} · {expected['severity']}",
-                f"expect an alarm: {expected['device']} · {expected['rule']} · {expected['severity']}",
-            )
-        )
-    print(say(f"请看 {state.page}", f"watch {state.page}"))
-    return 0
+    return dict(told)
 
 
 @contextlib.contextmanager

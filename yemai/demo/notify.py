@@ -68,6 +68,11 @@ plans:
         undo: 40
         interlock: automatic
         around: {class: lamp_pole_controller, within_m: 700}
+    tell: [{tell: [li], by: [sms]}]
+    warn:
+      event: {zh: 充电桩火险, en: Charger fire hazard}
+      instruction: {zh: 请远离车棚，等候断电确认, en: Keep away from the shed until the power is off}
+      radius_m: 150
   - id: fire
     title: {zh: 火灾确认与出动, en: Confirm a fire and turn out}
     response: I

@@ -97,6 +97,7 @@ def make_plan(district: District, folder: Path, *, page_port: int, seed: int) ->
     write_notify(config, f"http://127.0.0.1:{vendors}")
     write_plans(config)
     key = new_key()
+    _places(district, config / "places.yaml")
     page_url, data_url = f"http://127.0.0.1:{page_port}", f"http://127.0.0.1:{data}"
     return Plan(
         folder=folder,
@@ -184,6 +185,8 @@ def _center(
         "audit": {"key": str(state / "audit.key"), "checkpoints": str(state / "audit.checkpoints")},
         "notify": {"file": "notify.yaml"},
         "linkage": {"file": "plans.yaml"},
+        "places": {"file": "places.yaml"},
+        "cap": {"sender": "demo.yemai.invalid", "name": {"zh": "叶脉演示指挥中心", "en": "Yemai demo"}},
         "data": {"url": data_url},
         "page": {"host": "127.0.0.1", "port": page},
         "title": {"zh": f"叶脉 · {district.name.zh}指挥中心", "en": f"Yemai · {district.name.en}"},
@@ -197,7 +200,19 @@ def _desk_url(state: Path) -> str:
 
 def _people(key: str) -> dict[str, Any]:
     """One factor is enough for people who do not exist."""
-    return {"second_factor": False, "keys": [{"name": "demo", "sha256": hash_of(key), "rights": ["read"]}]}
+    return {"second_factor": False, "keys": [{"name": "demo", "sha256": hash_of(key), "rights": ["read", "alarm.acknowledge", "plan.task"]}]}
+
+
+def _places(district: District, path: Path) -> None:
+    """Write a camera for each site, which sees nothing."""
+    cameras = [
+        {
+            "id": f"cam-{site.id}", "name": {"zh": f"{site.name.zh}摄像机", "en": f"Camera, {site.name.en}"},
+            "lon": site.lon, "lat": site.lat, "url": f"https://video.invalid/{site.id}", "within_m": 400,
+        }
+        for site in district.sites
+    ]  # fmt: skip
+    path.write_text(json.dumps({"cameras": cameras}, ensure_ascii=False), encoding="utf-8")
 
 
 def _streets(district: District, path: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from simulators.vendors import SECRET
 from yemai.demo.broker import answers, broker_command
 from yemai.demo.supervisor import Service
 
@@ -32,7 +33,15 @@ def services(plan: Plan) -> list[Service]:
         ),
         Service(
             "vendors",
-            [python, "-m", "simulators.vendors", "--port", plan.vendors_url.rsplit(":", 1)[1]],
+            [
+                python,
+                "-m",
+                "simulators.vendors",
+                "--port",
+                plan.vendors_url.rsplit(":", 1)[1],
+                "--reports",
+                f"{plan.page_url}/api/receipts/sms/{SECRET}",
+            ],
             _serves(f"{plan.vendors_url}/told"),
         ),
         Service(
