@@ -23,7 +23,7 @@ import msgspec
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Tie = Literal["first", "cause", "device", "group", "site", "near", "person"]
 _RANK: dict[Tie, int] = {"cause": 0, "device": 1, "group": 2, "site": 3, "near": 4}
@@ -78,10 +78,10 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True):
     metres: float | None = None
     by: str = ""
 
-    @property
-    def words(self) -> Text:
-        """The reason in a sentence."""
-        apart = f"{self.seconds:g}"
+    def words(self, name: Callable[[str], Text]) -> Text:
+        """Return the reason in a sentence; ``name`` tells a device's name."""
+        to = name(self.to)
+        apart = f"{self.seconds:.0f}"
         match self.tie:
             case "first":
                 return Text("本事件的第一条告警", "the first alarm of this incident")
@@ -93,13 +93,13 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True):
                 return Text(f"同属 {self.to}，相隔 {apart} 秒", f"both belong to {self.to}, {apart} s apart")
             case "site":
                 return Text(
-                    f"与 {self.to} 同一站点，相隔 {apart} 秒", f"the same site as {self.to}, {apart} s apart"
+                    f"与 {to.zh} 同一站点，相隔 {apart} 秒", f"the same site as {to.en}, {apart} s apart"
                 )
             case "near":
                 metres = f"{self.metres or 0:.0f}"
                 return Text(
-                    f"距 {self.to} {metres} 米，相隔 {apart} 秒",
-                    f"{metres} m from {self.to}, {apart} s apart",
+                    f"距 {to.zh} {metres} 米，相隔 {apart} 秒",
+                    f"{metres} m from {to.en}, {apart} s apart",
                 )
             case _:
                 return Text(f"由{self.by}归入", f"put here by {self.by}")

@@ -92,7 +92,12 @@ class Reader:
             alarms.append(self._alarm(alarm, row, joined))
             moments.append(
                 timeline.of_join(
-                    alarm.id, alarm.device, row.joined_ms, joined.why.words, joined.why.tie, self.name
+                    alarm.id,
+                    alarm.device,
+                    row.joined_ms,
+                    joined.why.words(self.name),
+                    joined.why.tie,
+                    self.name,
                 )
             )
         told, more = await self._working(db, [alarm for alarm, _ in mine[:MOST_ALARMS]])
@@ -110,7 +115,7 @@ class Reader:
             "id": alarm.id, "device": alarm.device, "device_name": self.name(alarm.device), "rule": alarm.rule,
             "title": alarm.title, "severity": alarm.worst.label.en, "category": alarm.category, "state": alarm.state,
             "began_ms": alarm.began_ms, "ended_ms": alarm.ended_ms, "joined_ms": row.joined_ms,
-            "acknowledged_by": alarm.acknowledged_by, "tie": joined.why.tie, "why": joined.why.words, "also": joined.also,
+            "acknowledged_by": alarm.acknowledged_by, "tie": joined.why.tie, "why": joined.why.words(self.name), "also": joined.also,
             "value": alarm.value, "unit": alarm.unit,
         }  # fmt: skip
 

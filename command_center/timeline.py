@@ -38,6 +38,7 @@ _DEEDS = {
     "comment": Text("备注", "noted"), "shelve": Text("搁置", "shelved it"), "unshelve": Text("取消搁置", "unshelved it"), "withdraw": Text("停用设备", "took the device out of service"),
     "restore": Text("恢复设备", "put the device back in service"), "reset": Text("复位", "reset it"),
 }  # fmt: skip
+_CLAUSES = {"severity": "颜色", "category": "事件类别", "class": "设备类别", "rule": "规则", "site": "点位", "street": "街道", "hours": "时段"}  # fmt: skip
 _INCIDENT = {
     "merged": Text("并入另一事件", "merged another incident"), "merged_into": Text("被并入另一事件", "was merged into another"), "split": Text("拆出告警", "split alarms off"),
     "split_from": Text("由另一事件拆出", "was split off another"), "comment": Text("备注", "noted"), "closed": Text("事件关闭", "the incident is closed"), "reopened": Text("事件重新打开", "the incident is open again"),
@@ -112,7 +113,7 @@ def of_run(run: Mapping[str, Any], device: str, name: Callable[[str], Text]) -> 
         return [Moment(run["began_ms"], "plan", "plan.none", none, alarm, device)]
     mode = {"live": Text("", ""), "dry_run": Text("【试运行】", "[dry run] "), "drill": Text("【演练】", "[drill] ")}[run["mode"]]  # fmt: skip
     title = run["title"] or Text(run["plan"], run["plan"])
-    why = "、".join(run["clauses"]) or "—"
+    why = "、".join(_CLAUSES.get(clause, clause) for clause in run["clauses"]) or "—"
     chosen = Text(
         f"{mode.zh}启动预案：{title.zh}（{run['response']} 级响应；符合 {why}）",
         f"{mode.en}plan: {title.en} (response {run['response']}; fits by {', '.join(run['clauses']) or '—'})",

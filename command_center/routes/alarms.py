@@ -86,16 +86,13 @@ def add(api: FastAPI, center: Center) -> None:
         found = await desk.alarm(alarm)
         if found is None:
             raise _no(alarm)
-        told: list[dict[str, Any]] = []
-        if center.told:
-            async with center.store.read() as db:
-                told = await notices.of_alarm(db, alarm, center.told)
-        run = None
         async with center.store.read() as db:
-            incident = await incidents.of_alarm(db, alarm)
-            if center.planner:
-                run = await runs.of_run(db, alarm, center.planner.plans)
-        whole = {"history": found[1], "notices": told, "run": run, "incident": incident}
+            whole = {
+                "history": found[1],
+                "notices": await notices.of_alarm(db, alarm, center.told) if center.told else [],
+                "run": await runs.of_run(db, alarm, center.planner.plans) if center.planner else None,
+                "incident": await incidents.of_alarm(db, alarm),
+            }
         return as_json({**center.json_of(found[0]), **whole})
 
     @api.post(

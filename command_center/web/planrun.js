@@ -23,7 +23,7 @@ export function PlanRun({ run }) {
   }
   const clauses = Object.keys(run.clauses ?? {});
   return html`<section class="planrun">
-    <h3>${t('plan')} · ${say(run.title)} <span class="category">${t('plan.response', run.response)}</span>
+    <h3>${t('plan')} · ${say(run.title)}${run.device ? ` · ${say(state.devices.get(run.device)?.name ?? run.device)}` : ''} <span class="category">${t('plan.response', run.response)}</span>
       ${run.mode !== 'live' && html`<span class="category mode">${t(`plan.mode.${run.mode}`)}</span>`}</h3>
     ${clauses.length > 0 && html`<p class="soft">${t('plan.why', clauses.map((name) => t(`clause.${name}`)).join(' · '))}</p>`}
     <ol class="timeline tasks">${run.checklist.map((task, n) => html`<li key=${n}>

@@ -102,11 +102,17 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
         second[2]
         == f"yemai: a demo is already running on {tmp_path}; stop it, or choose another folder with --data\n"
     )
-    code, out, _ = await said(
-        await yemai("demo", "scenario", "charger_overheats", "--data", str(tmp_path), lang="zh")
+    code, out, err = await said(
+        await yemai("demo", "scenario", "charger_overheats", "--follow", "--data", str(tmp_path), lang="zh")
     )
-    assert code == 0
+    assert code == 0, err
     assert "应有告警：chg-05 · ev_charger.overheat · red" in out
+    story = [
+        "告警产生：充电桩05 充电桩过热", "形成事件：充电桩05", "启动预案：充电桩过热处置（II 级响应", "切断充电 · 充电桩05：回读一致（0）",
+        "调亮周边灯杆 · 灯杆07：回读一致（100）", "通知 李娜（sms）：已送达", "确认告警：充电桩05", "恢复正常：充电桩05", "事件关闭",
+    ]  # fmt: skip
+    places = [out.find(moment) for moment in story]
+    assert -1 not in places, (story[places.index(-1)], out)
     code, _, err = await said(await yemai("demo", "scenario", "charger", "--data", str(tmp_path)))
     assert (code, err) == (2, "yemai: no scenario 'charger'; did you mean 'charger_overheats'?\n")
 
@@ -115,7 +121,7 @@ async def test_a_running_demo_shows_what_mbpoll_reads_and_stops_cleanly(tmp_path
         return {"Authorization": f"Bearer {told['key']}"}
 
     async def raised():
-        async with http.get(f"{state['page']}/api/alarms", headers=key()) as answer:
+        async with http.get(f"{state['page']}/api/alarms?state=all", headers=key()) as answer:
             return [a for a in await answer.json() if a["rule"] == "ev_charger.overheat"]
 
     await wait_until(raised, 20, "the alarm on the desk")

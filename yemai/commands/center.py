@@ -106,6 +106,34 @@ async def _figures(config: Path, days: int, positions: int) -> Report:
 
 
 @app.command(
+    help=say(
+        "在运行中的指挥中心演练一个预案，不触及任何设备。", "Run a plan as an exercise in the running centre."
+    )
+)
+def drill(
+    plan: Annotated[str, typer.Argument(help=say("预案", "the plan's id"))],
+    config: ConfigFile,
+    device: Annotated[str, typer.Option(help=say("假定告警的设备", "the device it is about"))],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help=say("机器密钥文件；否则取环境变量", "a file with a machine's key; else $YEMAI_CENTER_KEY")
+        ),
+    ] = None,
+    url: Annotated[
+        str, typer.Option(help=say("指挥中心地址", "where the centre is; else as configured"))
+    ] = "",
+) -> None:
+    """Run a plan as an exercise; nothing of it reaches a device."""
+    import asyncio  # noqa: PLC0415 - heavy
+
+    from yemai.commands import _center_drill  # noqa: PLC0415
+
+    for line in asyncio.run(_center_drill.drill(config, plan, device, url, _center_drill.key_of(key))):
+        typer.echo(line)
+
+
+@app.command(
     "verify-audit",
     help=say("校验审计链，有问题则退出码为 1。", "Verify the audit trail; exit 1 when it is not whole."),
 )

@@ -153,15 +153,20 @@ async def play(data: Path, name: str | None, *, follow: bool = False) -> int:
     told = await _start(state, name)
     if told is None:
         return 0
+    _announce(told)
+    print(say(f"请看 {state.page}", f"watch {state.page}"))
+    return 0
+
+
+def _announce(told: dict[str, Any]) -> None:
     for expected in told["expect"]:
         print(
             say(
                 f"应有告警：{expected['device']} · {expected['rule']} · {expected['severity']}",
                 f"expect an alarm: {expected['device']} · {expected['rule']} · {expected['severity']}",
-            )
+            ),
+            flush=True,
         )
-    print(say(f"请看 {state.page}", f"watch {state.page}"))
-    return 0
 
 
 async def _follow(state: State, name: str) -> int:
@@ -171,6 +176,7 @@ async def _follow(state: State, name: str) -> int:
         story = Story(http, lambda line: print(line, flush=True))
         before = await story.known()
         told = await _start(state, name) or {"expect": []}
+        _announce(told)
         devices = [expected["device"] for expected in told["expect"]]
         incident = await story.follow(before, devices, _STORY_S)
     print(say(f"事件 {incident['id']} 已关闭", f"incident {incident['id']} is closed"))

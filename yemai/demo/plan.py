@@ -200,7 +200,12 @@ def _desk_url(state: Path) -> str:
 
 def _people(key: str) -> dict[str, Any]:
     """One factor is enough for people who do not exist."""
-    return {"second_factor": False, "keys": [{"name": "demo", "sha256": hash_of(key), "rights": ["read", "alarm.acknowledge", "plan.task"]}]}
+    return {
+        "second_factor": False,
+        "keys": [
+            {"name": "demo", "sha256": hash_of(key), "rights": ["read", "alarm.acknowledge", "plan.task"]}
+        ],
+    }
 
 
 def _places(district: District, path: Path) -> None:
