@@ -178,7 +178,7 @@ async def _play(stage: Stage, live: Live, seconds: float, *, until_drained: bool
 
 
 def _drain(store: str, devices: int) -> Drained:
-    """Return the values a second from when the store has had every device once until it has everything.
+    """Return the values a second from when every device was committed once until the store has everything.
 
     What a device costs when it is heard for the first time (its series, its tags, its places) is not what a district costs.
     """
@@ -191,8 +191,9 @@ def _drain(store: str, devices: int) -> Drained:
         ingest = stage.start_ingest()
         first = None
         while (stored := stage.figure("store_samples_total")) < total:
-            if first is None and stored >= devices * VALUES:
-                first = time.perf_counter(), sum(ingest.cpu_times()[:2]), stored
+            committed = stage.figure("messages_total") * READINGS * VALUES
+            if first is None and committed >= devices * VALUES:
+                first = time.perf_counter(), sum(ingest.cpu_times()[:2]), committed
             if time.perf_counter() - began > 300:
                 raise TimeoutError(f"{stored:.0f} of {total} values stored after 300 s")
             time.sleep(0.1)
