@@ -85,8 +85,8 @@ class Gate:
 
     async def _who(self, request: Request) -> tuple[Person | None, Session | None]:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            key = self._keys.get(hash_of(given.strip())) if scheme.lower() == "bearer" else None
+        if scheme.lower() == "bearer":  # any other is a proxy's business
+            key = self._keys.get(hash_of(given.strip()))
             name = f"key:{key.name}" if key else ""
             return (Person(name, name, rights_of_key(key)), None) if key else (None, None)
         cookie = request.cookies.get(self.cookie)

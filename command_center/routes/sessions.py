@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -81,7 +82,13 @@ def add(api: FastAPI, center: Center) -> None:
     @api.post("/api/session", summary="Sign in", dependencies=[needs("open")])
     async def post_session(given: Signing, request: Request) -> Response:
         signing = doors.Signing(given.login.strip(), given.password, given.code)
-        return _welcome(await doors_.sign_in(signing, caller_of(request)))
+        _, old = await gate.known(request)
+        begun = await doors_.sign_in(signing, caller_of(request))
+        if old is not None:  # who signs in again leaves no second session behind
+            async with store.change() as db:
+                with suppress(KeyError):
+                    await sessions.end(db, old.id, clock.now_ms())
+        return _welcome(begun)
 
     @api.post(
         "/api/session/link", summary="Sign in by a link that is good once", dependencies=[needs("open")]

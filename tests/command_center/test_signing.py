@@ -199,6 +199,22 @@ async def test_who_is_away_may_look_on_and_signs_in_again_to_do_something(world)
     )
 
 
+async def test_who_signs_in_again_gets_another_session_and_the_old_one_is_over(world):
+    secret = await enrol(world)
+    await world.clock.move(60)
+    world.cookies["zhao"] = (
+        (await sign_in(world, code=code_of(secret, world.clock))).headers["set-cookie"].split(";")[0]
+    )
+    await world.clock.move(60)
+    body = {"login": "zhao", "password": GOOD, "code": code_of(secret, world.clock)}
+    again = await world.ask("POST", "/api/session", "zhao", json=body)
+    assert again.status_code == 200
+    assert (await world.ask("GET", "/api/alarms", "zhao")).status_code == 401
+    world.cookies["zhao"] = again.headers["set-cookie"].split(";")[0]
+    proxied = {"Authorization": "Basic dXNlcjpwcm94eQ==", "Sec-Fetch-Site": "same-origin"}
+    assert (await world.ask("GET", "/api/alarms", "zhao", headers=proxied)).status_code == 200
+
+
 async def test_a_session_ends_by_its_time_by_its_owner_by_the_admin_and_with_its_person(world):
     await world.enter("operator", login="zhao", name="赵敏")
     first = world.cookies["zhao"]

@@ -10,19 +10,12 @@ from persons import signed_in
 from tellers import SETUP
 from test_lifecycle import transition
 from waiting import wait_until
+from worlds import PLANS
 
 from simulators.vendors import KEY, SECRET, Vendors
 from telemetry.severity import Severity
 from telemetry.transitions import Change
 
-PLANS = """
-plans:
-  - id: p
-    title: {zh: 预案, en: Plan}
-    response: I
-    checklist: [{do: {zh: 核实, en: Check}, owner: 值班员, within_s: 60}]
-    actions: [{id: siren, title: {zh: 警笛, en: Siren}, metric: siren, value: 1, interlock: two}]
-"""
 FAST = SETUP.replace("after_s: 120", "after_s: 1").replace("after_s: 60", "after_s: 0.5")
 
 
