@@ -1,6 +1,7 @@
 """An agent behind an NB-IoT modem: real datagrams, a real broker, and a modem with every bad habit."""
 
 import json
+import os
 
 import aiomqtt
 import pytest
@@ -16,6 +17,10 @@ from telemetry.codecs import json as wire
 from telemetry.errors import ConfigError
 from telemetry.readings import DesiredConfig
 from telemetry.wire.datagram import MOST_BYTES as DATAGRAM
+
+SOAK = pytest.mark.skipif(
+    not os.environ.get("SOAK"), reason="the other dialect is tried always: behind make soak"
+)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -124,7 +129,7 @@ async def test_a_modems_own_mqtt_carries_readings_up_and_acknowledgements_down(
     assert not gateway.counts, "nothing went as a datagram"
 
 
-@pytest.mark.parametrize("dialect", ["bc26", pytest.param("sim7020", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("dialect", ["bc26", pytest.param("sim7020", marks=(pytest.mark.soak, SOAK))])
 async def test_a_modems_own_mqtt_comes_back_after_lost_networks_full_buffers_and_sleep(
     tmp_path, mosquitto, unused_tcp_port_factory, dialect
 ):
