@@ -6,6 +6,7 @@ Nothing is remembered outside the database: a notice found ``sending`` at a star
 from __future__ import annotations
 
 import asyncio
+import random
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,9 @@ class Teller:
         }
         self._limiters = {name: Limiter(kind.LIMITS) for name, kind in told.kinds.items()}
         self._problem = ""
+        self._lasts_ms = {
+            name: int(getattr(kind, "LASTS_S", EXPIRES_MS / 1000) * 1000) for name, kind in told.kinds.items()
+        }
         self._unsure: set[str] = set()
         """Channels that may have notices in ``sending`` that nobody sends."""
 
@@ -114,7 +118,7 @@ class Teller:
         crowded: dict[str, Any] = {}
         blocked: list[Any] = []
         for row in rows:
-            if row.created_ms < now - EXPIRES_MS:
+            if row.created_ms < now - self._lasts_ms[name]:
                 continue  # swept below
             alone = row.urgent or row.id.startswith("digest/")
             if not alone and recent.get(row.person, (0, 0))[0] >= self._told.setup.single_most:
@@ -129,7 +133,7 @@ class Teller:
                 and msgspec.json.decode(row.body, type=Body).left
             ):
                 blocked.append(row)
-        await self._expire(now)
+        await self._expire(name, now)
         for row in blocked:
             await self._record(row, Receipt("failed_perm", "limit", "this channel may send no more now"), now)
         singles = await self._sending(singles, now)
@@ -274,7 +278,8 @@ class Teller:
         if receipt.outcome in SENT or receipt.outcome == "failed_perm":
             values["body"] = msgspec.json.encode(msgspec.structs.replace(body, message=None))
         if receipt.outcome not in SENT:
-            retry_ms = _retry_ms(row, receipt, bool(body.left))
+            schedule = getattr(self._told.kinds[row.channel], "RETRIES_S", ())
+            retry_ms = _retry_ms(row, receipt, bool(body.left), schedule)
             if retry_ms is not None:
                 values |= {"state": "pending", "due_ms": now + retry_ms, "done_ms": None}
             else:
@@ -316,8 +321,11 @@ class Teller:
             "body": msgspec.json.encode(fresh),
         }  # fmt: skip
 
-    async def _expire(self, now: int) -> None:
-        old = (_notices.c.state == "pending") & (_notices.c.created_ms < now - EXPIRES_MS)
+    async def _expire(self, name: str, now: int) -> None:
+        c = _notices.c
+        mine = (c.channel == name) & (c.created_ms < now - self._lasts_ms[name])
+        nobodys = c.channel.not_in(list(self._channels)) & (c.created_ms < now - EXPIRES_MS)
+        old = (c.state == "pending") & (mine | nobodys)
         async with self._store.read() as db:
             if (await db.execute(sa.select(_notices.c.id).where(old).limit(1))).first() is None:
                 return
@@ -354,8 +362,16 @@ def _next_step(notice: str) -> str | None:
     return f"{chain}.{int(number) + 1}" if dot and number.isdigit() and not chain.endswith("/over") else None
 
 
-def _retry_ms(row: Any, receipt: Receipt, others: bool) -> int | None:  # noqa: FBT001
-    """Return when to try the same channel again, or None to go on by the next: an urgent notice within 5 s."""
+def _retry_ms(
+    row: Any,
+    receipt: Receipt,
+    others: bool,  # noqa: FBT001
+    schedule: Sequence[float] = (),
+) -> int | None:
+    """Return when to try the same channel again, or None to go on by the next: an urgent notice within 5 s.
+
+    A channel's own ``schedule`` (seconds) holds where there is no next one.
+    """
     if receipt.outcome == "failed_perm":
         return None
     if others:
@@ -363,6 +379,12 @@ def _retry_ms(row: Any, receipt: Receipt, others: bool) -> int | None:  # noqa: 
         if row.attempts >= patience or receipt.wait_s > 2 or (row.urgent and receipt.code == "unavailable"):
             return None
         return 1000
+    if schedule:
+        tried = int(row.attempts)
+        if tried >= len(schedule):
+            return None
+        spread = 1 + random.random() / 10  # noqa: S311 - so that not all come back at once
+        return max(int(receipt.wait_s * 1000), int(schedule[tried] * 1000 * spread))
     if row.attempts >= _MOST_ATTEMPTS * (10 if row.urgent else 1):
         return None
     backoff: int = 1000 * 2 ** min(int(row.attempts), 6)
