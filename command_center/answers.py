@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from telemetry.errors import Refused, Unavailable
 
@@ -73,6 +74,14 @@ def map_errors(api: FastAPI) -> None:
     async def missing(_: Request, error: Exception) -> Response:
         return as_error(404, getattr(error, "zh", ""), str(error))
 
+    @api.exception_handler(HTTPException)
+    async def refused_by_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        zh = _HTTP_ZH.get(error.status_code, "请求无法处理")
+        answer = as_error(error.status_code, zh, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
     @api.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
@@ -80,6 +89,7 @@ def map_errors(api: FastAPI) -> None:
         return as_error(422, f"“{field}”填写有误", f"'{field}': {first.get('msg', 'invalid')}")
 
 
+_HTTP_ZH = {400: "请求正文无法读取", 404: "没有这个地址", 405: "这个地址不接受这种请求"}
 _ZH = {
     "already acknowledged by ": "该告警已由{}确认",
     "it came from late data": "补报数据的告警已结束，无需确认",
