@@ -186,7 +186,7 @@ def _drain(store: str, devices: int) -> Drained:
     with tempfile.TemporaryDirectory() as folder, Stage(Path(folder) / "stage", district, store) as stage:
         stage.start_ingest()  # so that the broker knows whom to keep uploads for
         stage.stop_ingest()
-        total = asyncio.run(_queue(stage, district))
+        total = asyncio.run(_queue(stage, district, max(UPLOADS, 2 * devices)))
         began = time.perf_counter()
         ingest = stage.start_ingest()
         first = None
@@ -202,12 +202,12 @@ def _drain(store: str, devices: int) -> Drained:
         return Drained((total - had) / took, (total - had) / cost, ingest.memory_info().rss)
 
 
-async def _queue(stage: Stage, district: District) -> int:
-    now, order, total = int(time.time() * 1000) - UPLOADS, district.rounds(READINGS), 0
+async def _queue(stage: Stage, district: District, uploads: int) -> int:
+    now, order, total = int(time.time() * 1000) - uploads, district.rounds(READINGS), 0
     async with Fleet("127.0.0.1", stage.broker_port, AREA, lambda *_: None) as fleet:
-        for start in range(0, UPLOADS, 5000):
+        for start in range(0, uploads, 5000):
             messages = []
-            for n in range(start, min(start + 5000, UPLOADS)):
+            for n in range(start, min(start + 5000, uploads)):
                 name, payload, samples = district.upload(*next(order), now + n)
                 messages.append((name, payload))
                 total += samples
