@@ -142,9 +142,9 @@ export function AlarmList() {
       <h2>${t('alarms')}</h2>
       <div class="switch" role="group" aria-label=${t('alarms')}>
         <button aria-pressed=${view === 'open'} onClick=${() => setView('open')}>${t('alarms.open')} ${open.length}</button>
-        <button aria-pressed=${view === 'incidents'} data-view="incidents" onClick=${() => setView('incidents')}>${t('incident')} ${state.incidents.length + state.outside.length}</button>
         <button aria-pressed=${view === 'held'} onClick=${() => setView('held')}>${t('alarms.held')} ${held.length}</button>
         <button aria-pressed=${recent} onClick=${() => setView('recent')}>${t('alarms.recent')}</button>
+        <button aria-pressed=${view === 'incidents'} data-view="incidents" onClick=${() => setView('incidents')}>${t('incident')} ${state.incidents.length + state.outside.length}</button>
       </div>
       <span class="keys">${t('alarms.keys')}</span>
       ${view === 'open' && sweepable.length > 1 && html`<button class="sweep" onClick=${() => set({ sweeping: sweepable })}>${t('sweep', sweepable.length)}</button>`}
