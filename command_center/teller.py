@@ -38,6 +38,7 @@ POLL_S = 0.5
 SINGLES_MS = 600_000
 EXPIRES_MS = 24 * 3_600_000
 _AT_ONCE = 8
+_LATER_MS = 1000
 _MOST_ATTEMPTS = 5
 log = structlog.get_logger()
 
@@ -242,6 +243,8 @@ class Teller:
             facts = wording.facts(
                 alarms[0], body.reason, self._place_of(alarms[0].device), self._told.zone, person.lang
             )
+            if body.reason != "recovery" and row.created_ms - alarms[0].received_ms >= _LATER_MS:
+                facts = wording.said_later(facts, row.created_ms, self._told.zone)
             title, text = wording.title_of(facts), wording.text_of(facts)
         return Message(row.id, title, text, row.urgent, facts)
 

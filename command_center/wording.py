@@ -38,6 +38,15 @@ def facts(
     }
 
 
+def said_later(facts: dict[str, str], at_ms: int, zone: ZoneInfo) -> dict[str, str]:
+    """Return the facts of a message that comes later than its alarm, with its own time beside the state.
+
+    WeCom drops what has the words of a message of the last half hour.
+    """
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)
+    return {**facts, "state": f"{facts['state']} {at:%H:%M:%S}"}
+
+
 def title_of(facts: dict[str, str]) -> str:
     """Return the first line."""
     return f"[{facts['level']} {facts['state']}] {facts['title']}"
