@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 MOST_MESSAGES = 1000
 LINGER_S = 0.05
+_BETWEEN_S = 0.6 * LINGER_S
+"""What has waited may take so long: it ends before the next live uploads would have begun, even when it takes longer than foreseen."""
 _PASSED_OVER_MOST = 8
 """So many turns in a row may go to live uploads alone, when those come faster than they are committed."""
 _AGAIN_MOST = 1000
@@ -140,7 +142,7 @@ class Pipeline:
             can_go_on = self._turns.waiting and not self._ledger.frames.is_full
             if can_go_on and (source.waiting() < MOST_MESSAGES or passed_over >= _PASSED_OVER_MOST):
                 passed_over = 0
-                acks, news = await until_committed(on_thread, self.process_held, LINGER_S)
+                acks, news = await until_committed(on_thread, self.process_held, _BETWEEN_S)
                 source.acknowledge(acks)
                 committed(news)
 

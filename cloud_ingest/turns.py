@@ -35,7 +35,7 @@ LIVE_MS = 60_000
 """What is older is history: agents send it after what happens now, and it pages nobody."""
 FEW = 64
 """So many uploads at once are no burden, whoever sent them."""
-LEAST_SHARE = 8
+LEAST_SHARE = 4
 _SHARE = 4
 MOST_BYTES = 64 << 20
 MOST_OF_AGENT = MOST_BYTES // 4
