@@ -36,7 +36,7 @@ from cloud_ingest.registry.model import (
     UNKNOWN_DEVICE,
     UNKNOWN_PROFILE,
 )
-from cloud_ingest.source import Delivery
+from cloud_ingest.source import MOST, Delivery
 from rules.frame import Columns
 from telemetry import codecs
 from telemetry.codecs import json
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 EARLIEST_MS = 1_577_836_800_000  # 2020-01-01
 AHEAD_MS = 5 * 60 * 1000
 _HOUR_MS = 3_600_000
-_MOST = 2**62  # of any number that is kept as an integer
 _KEPT_BYTES = 256 * 1024  # of a message that is too large
 _WHY_OUT = {
     UNKNOWN_DEVICE: "'{}' is not in the registry",
@@ -143,7 +142,7 @@ class Admission:
             refused += item.samples
             into.refuse(item)
         for gap in upload.gaps:
-            if 0 <= gap.samples < _MOST and 0 <= gap.start < _MOST and 0 <= gap.end < _MOST:
+            if all(0 <= number < MOST for number in (gap.samples, gap.start, gap.end)):
                 into.gaps.append((upload.agent, gap))
             else:
                 told = _encoded(gap)
@@ -180,7 +179,7 @@ def read(delivery: Delivery) -> Upload | Quarantined:
         return _refused(
             delivery, "unknown version", f"version {upload.v}, this is {UPLOAD_VERSION}", upload.sample_count
         )
-    if not 0 < upload.seq < _MOST:
+    if not 0 < upload.seq < MOST:
         return _refused(delivery, "impossible seq", f"{upload.seq}", upload.sample_count)
     return upload
 
@@ -210,7 +209,7 @@ def identity(delivery: Delivery) -> Identity | None:
         found = codecs.decode(delivery.payload, Identity, max_bytes=len(delivery.payload))
     except Malformed:
         return None
-    return found if found.agent == delivery.agent and 0 < found.seq < _MOST else None
+    return found if found.agent == delivery.agent and 0 < found.seq < MOST else None
 
 
 def made(upload: Upload, now_ms: int, shift_ms: int) -> int:

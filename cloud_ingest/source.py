@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from telemetry.readings import Ack, AgentStatus
 
+MOST = 2**62
+"""Of any number in an upload that is kept as an integer."""
+
 
 class Delivery(msgspec.Struct, frozen=True):
     """One message as it came.

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from cloud_ingest.source import MOST
 from telemetry import codecs
 from telemetry.errors import Malformed
 
@@ -268,7 +269,7 @@ def _peek(delivery: Delivery) -> _Peek | None:
         found = codecs.decode(delivery.payload, _Peek, max_bytes=len(delivery.payload))
     except Malformed:
         return None
-    return found if found.agent == delivery.agent and found.seq > 0 else None
+    return found if found.agent == delivery.agent and 0 < found.seq < MOST else None
 
 
 class Pace:

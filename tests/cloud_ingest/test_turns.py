@@ -208,6 +208,16 @@ def test_what_waits_outlives_the_process_and_is_committed_once(bench):
     assert sum(bench.store.count().values()) == 2 * (300 + 9 * 3)
 
 
+@pytest.mark.parametrize("seq", [0, 2**62, 2**70])
+def test_a_number_that_no_outbox_can_have_given_is_refused_and_not_written_down_to_wait(bench, seq):
+    strange = an_upload(AGENTS[1], seq, at=bench.clock.now_ms() - LIVE_MS - 1)
+    bench.pipeline.process([*uploads_now(bench, crowd(300, 3)), strange])
+    while bench.pipeline._turns.waiting:
+        bench.pipeline.process_held(0.05)
+    assert bench.reader.accounts()[AGENTS[1]]["quarantined"] == {"impossible seq": 2}
+    assert bench.reader.accounts()[AGENTS[0]]["received"] == 600
+
+
 def test_a_disk_that_refuses_leaves_everything_waiting(bench, monkeypatch):
     arrived = uploads_now(bench, crowd(300, 3))
 

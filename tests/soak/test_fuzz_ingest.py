@@ -121,6 +121,8 @@ def test_every_mutated_payload_gets_a_fate_and_memory_stays_flat(tmp_path):
             payload = mutated(dice, dice.choice([json, msgpack]).encode(message))
             batch.append(Delivery(agent, "up", payload, bench.clock.now_ms(), None))
         pipeline.process(batch)
+        while pipeline._turns.waiting:
+            pipeline.process_held(1.0)
         assert not admissions, "checked"
         with bench.ledger.transaction():
             bench.ledger.outbox.acknowledge(bench.ledger.outbox.boot, [(1, 2**60)])
