@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from command_center.answers import as_error, as_json, map_errors
 from command_center.guard import Guard
 from command_center.hub import Stream
+from command_center.openapi import add_docs, answers, describe
 from command_center.people import rights
 from command_center.people.rights import needs
 from command_center.routes import (
@@ -28,6 +29,7 @@ from command_center.routes import (
     receipts,
     sessions,
 )
+from command_center.shapes.desk import Live, Overview, Ready
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -39,15 +41,23 @@ WEB = Path(__file__).parent / "web"
 
 def make_api(center: Center) -> FastAPI:
     """Return the application."""
-    api = FastAPI(title="Yemai command centre · 叶脉指挥中心", version="1", description=__doc__ or "")
+    api = FastAPI(
+        title="Yemai command centre · 叶脉指挥中心",
+        version="1",
+        description=__doc__ or "",
+        docs_url=None,
+        redoc_url=None,
+    )
     mimetypes.add_type("text/javascript", ".mjs")
     api.state.gate = center.gate
     map_errors(api)
     api.add_middleware(Guard, secure=center.gate.secure)
     for routes in (alarms, holds, audit, receipts, plans, incidents, cap, sessions, people, figures):
         routes.add(api, center)
+    add_docs(api)
     _add_page(api, center)
     rights.check(api)
+    describe(api, center.gate.cookie)
     return api
 
 
@@ -56,6 +66,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
     streets = json.loads(config.map.streets.read_text("utf-8")) if config.map.streets else None
 
     @api.get("/api/overview", summary="All that the page shows, at once", dependencies=[needs("read")])
+    @answers(Overview)
     async def get_overview() -> Response:
         open_alarms = [center.json_of(alarm) for alarm in await desk.alarms(only_open=True, limit=5000)]
         pmtiles = "/map.pmtiles" if config.map.pmtiles else None
@@ -79,6 +90,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
         summary="What changes, as server-sent events: alarm, latest, health; ends with its session",
         dependencies=[needs("read")],
     )
+    @answers(media="text/event-stream")
     async def get_stream(request: Request) -> Response:
         async def is_known() -> bool:
             return (await center.gate.known(request))[0] is not None
@@ -88,11 +100,13 @@ def _add_page(api: FastAPI, center: Center) -> None:
     @api.get(
         "/api/data/{path:path}", summary="Ingest's data API, passed through", dependencies=[needs("read")]
     )
+    @answers(also=(400, 404, 405, 502))
     async def get_data(path: str, request: Request) -> Response:
         status, body, kind = await data.forward(path, dict(request.query_params))
         return Response(body, status_code=status, media_type=kind)
 
     @api.get("/api/health/live", summary="The process runs", dependencies=[needs("open")])
+    @answers(Live)
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
@@ -101,6 +115,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
         summary="The desk answers; what feeds it is told beside",
         dependencies=[needs("open")],
     )
+    @answers(Ready)
     async def ready() -> dict[str, Any]:
         await desk.alarms(only_open=True, limit=1)
         if center.store.problem:

@@ -11,7 +11,9 @@ from pydantic import BaseModel, Field
 from command_center import incidents, notices, runs
 from command_center.answers import Missing, as_json
 from command_center.deeds import Deed, Kind
+from command_center.openapi import answers
 from command_center.people.rights import Right, act_of, needs, person_of, touch
+from command_center.shapes.desk import AlarmNow, AlarmRecord, Sweep, Swept
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -75,6 +77,7 @@ def add(api: FastAPI, center: Center) -> None:
     desk = center.desk
 
     @api.get("/api/alarms", summary="Alarms, newest first", dependencies=[needs("read")])
+    @answers(list[AlarmNow])
     async def get_alarms(
         state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=5000)] = 500
     ) -> Response:
@@ -82,6 +85,7 @@ def add(api: FastAPI, center: Center) -> None:
         return as_json([center.json_of(alarm) for alarm in found])
 
     @api.get("/api/alarms/{alarm}", summary="One alarm with its journal", dependencies=[needs("read")])
+    @answers(AlarmRecord)
     async def get_alarm(alarm: str) -> Response:
         found = await desk.alarm(alarm)
         if found is None:
@@ -100,6 +104,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Acknowledge many; those that are or were red, or lie elsewhere, are left out",
         dependencies=[needs("alarm.acknowledge")],
     )
+    @answers(Swept, Sweep)
     async def post_many(many: Many, request: Request) -> Response:
         person, elsewhere, wanted = person_of(request), {}, []
         of = await desk.devices_of(seen.id for seen in many.alarms)
@@ -143,6 +148,7 @@ def add(api: FastAPI, center: Center) -> None:
             dependencies=[needs(NEEDED[deed])],
             name=deed,
         )
+        @answers(AlarmNow)
         async def post_deed(alarm: str, by: Doing, request: Request) -> Response:
             for device in (await desk.devices_of([alarm])).values():
                 touch(request, center.places_of(device))

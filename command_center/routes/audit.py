@@ -9,7 +9,9 @@ from fastapi.responses import Response
 
 from command_center import audit
 from command_center.answers import as_json
+from command_center.openapi import answers
 from command_center.people.rights import needs
+from command_center.shapes.desk import AuditEntry, Verified
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -21,6 +23,7 @@ def add(api: FastAPI, center: Center) -> None:
     """Add the routes."""
 
     @api.get("/api/audit", summary="Who did what, newest first", dependencies=[needs("audit.read")])
+    @answers(list[AuditEntry])
     async def get_audit(
         before_seq: Annotated[int, Query(ge=1)] | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
@@ -33,6 +36,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="The chain as it stands, signed: keep it elsewhere",
         dependencies=[needs("audit.read")],
     )
+    @answers(audit.Checkpoint)
     async def get_checkpoint() -> Response:
         async with center.store.read() as db:
             return as_json(center.signer.sign(await audit.head(db, center.clock.now_ms())))
@@ -42,6 +46,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Whether the chain is whole, against the checkpoints on this machine",
         dependencies=[needs("audit.read")],
     )
+    @answers(Verified)
     async def get_verify() -> Response:
         file = center.config.audit.checkpoints
         known = audit.read_checkpoints(file) if file and file.exists() else []

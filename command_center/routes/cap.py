@@ -16,8 +16,10 @@ from command_center.cap.document import MIME
 from command_center.cap.feed import ATOM_MIME, atom
 from command_center.cap.issuing import Issued, warning_json
 from command_center.cap.reading import MOST_BYTES
+from command_center.openapi import answers
 from command_center.people.rights import act_of, needs, touch
 from command_center.routes.incidents import places_of
+from command_center.shapes.plans import StandingIn, Warned, WarnedOf, WarningIn
 from telemetry.errors import Malformed, Refused
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Make a warning public in one's own name",
         dependencies=[needs("cap.sign")],
     )
+    @answers(Warned)
     async def post_sign(identifier: Identifier, request: Request) -> Response:
         act = act_of(request)
         return await _do(
@@ -60,6 +63,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Cancel a warning: a restricted or a public one",
         dependencies=[needs("cap.sign")],
     )
+    @answers(Warned)
     async def post_cancel(identifier: Identifier, by: By, request: Request) -> Response:
         act = act_of(request)
         return await _do(
@@ -91,6 +95,7 @@ def _add_reading(api: FastAPI, center: Center) -> None:
     config = center.config
 
     @api.get("/api/warnings", summary="Our warnings, the newest first", dependencies=[needs("read")])
+    @answers(list[WarnedOf])
     async def get_warnings() -> Response:
         async with center.store.read() as db:
             rows = await issuing.latest(db, public=False)
@@ -99,12 +104,14 @@ def _add_reading(api: FastAPI, center: Center) -> None:
         )
 
     @api.get("/api/warnings/{identifier}.xml", summary="One message as CAP 1.2", dependencies=[needs("read")])
+    @answers(media=MIME)
     async def get_document(identifier: Identifier) -> Response:
         return await _document(identifier, public=False)
 
     @api.get(
         "/api/warnings/feed.atom", summary="All our warnings as an Atom feed", dependencies=[needs("read")]
     )
+    @answers(media=ATOM_MIME, also=(304,))
     async def get_feed(request: Request) -> Response:
         return await _feed(request, public=False)
 
@@ -113,6 +120,7 @@ def _add_reading(api: FastAPI, center: Center) -> None:
         summary="What is public, as an Atom feed; for everybody",
         dependencies=[needs("open")],
     )
+    @answers(media=ATOM_MIME, also=(304,))
     async def get_public(request: Request) -> Response:
         return await _feed(request, public=True)
 
@@ -121,6 +129,7 @@ def _add_reading(api: FastAPI, center: Center) -> None:
         summary="One public message as CAP 1.2; for everybody",
         dependencies=[needs("open")],
     )
+    @answers(media=MIME)
     async def get_public_document(identifier: Identifier) -> Response:
         return await _document(identifier, public=True)
 
@@ -153,6 +162,7 @@ def _add_incoming(api: FastAPI, center: Center) -> None:
         summary="Take a CAP message from outside; the body is its XML",
         dependencies=[needs("cap.receive")],
     )
+    @answers(WarningIn, also=(201,))
     async def post_in(request: Request) -> Response:
         xml = await request.body()
         if len(xml) > MOST_BYTES:
@@ -169,6 +179,7 @@ def _add_incoming(api: FastAPI, center: Center) -> None:
         return as_json({"id": key, "new": fresh, **msgspec.to_builtins(told)}, 201 if fresh else 200)
 
     @api.get("/api/warnings/in", summary="Warnings from outside that hold now", dependencies=[needs("read")])
+    @answers(list[StandingIn])
     async def get_in() -> Response:
         async with center.store.read() as db:
             return as_json(await incoming.standing(db, center.clock.now_ms()))

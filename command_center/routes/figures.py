@@ -10,7 +10,9 @@ from fastapi.responses import Response
 from command_center import reports
 from command_center.answers import as_error, as_json
 from command_center.figures import DAY_MS
+from command_center.openapi import answers
 from command_center.people.rights import needs
+from command_center.shapes.desk import Figures
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -56,6 +58,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="How the desk fared in a span, the last week unless said otherwise",
         dependencies=reads,
     )
+    @answers(Figures)
     async def get_figures(
         since_ms: Ms = None, until_ms: Ms = None, positions: Positions = 1, site: Site = None
     ) -> Response:
@@ -67,6 +70,7 @@ def add(api: FastAPI, center: Center) -> None:
         return as_json({"report": report, "names": names, "devices": devices, "title": center.config.title})
 
     @api.get("/api/figures.csv", summary="The same as a table", dependencies=reads)
+    @answers(media="text/csv")
     async def get_csv(
         since_ms: Ms = None, until_ms: Ms = None, positions: Positions = 1, site: Site = None,
         lang: Literal["zh", "en"] = "zh",
@@ -79,6 +83,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Who was told of what in a span, how, when, and what proves it",
         dependencies=reads,
     )
+    @answers(media="text/csv")
     async def get_deliveries(since_ms: Ms = None, until_ms: Ms = None) -> Response:
         since, until = span(since_ms, until_ms)
         async with center.store.read() as db:

@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 
 from command_center.answers import Denied, Missing, as_error, as_json
 from command_center.holds import Wanted
+from command_center.openapi import answers
 from command_center.people.rights import act_of, needs, person_of, touch
+from command_center.shapes.desk import HoldNow
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -35,6 +37,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="What is shelved or out of service, now or to come",
         dependencies=[needs("read")],
     )
+    @answers(list[HoldNow])
     async def get_holds() -> Response:
         return as_json(await center.desk.held())
 
@@ -43,6 +46,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Take a device out of service for a while",
         dependencies=[needs("device.withdraw")],
     )
+    @answers(list[HoldNow])
     async def post_hold(wanted: Maintenance, request: Request) -> Response:
         if center.data.known["devices"] and not center.data.device(wanted.device):
             return as_error(422, f"没有设备 {wanted.device}", f"there is no device {wanted.device}")
@@ -55,6 +59,7 @@ def add(api: FastAPI, center: Center) -> None:
     @api.post(
         "/api/holds/{hold}/end", summary="End a hold before its time", dependencies=[needs("alarm.shelve")]
     )
+    @answers(list[HoldNow])
     async def post_end(hold: str, request: Request) -> Response:
         found = next((one for one in await center.desk.held() if one["id"] == hold), None)
         if found is None:

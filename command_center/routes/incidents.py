@@ -13,7 +13,9 @@ from command_center import incident_deeds
 from command_center.answers import Missing, as_json
 from command_center.cap import issuing
 from command_center.cap.issuing import warning_json
+from command_center.openapi import answers
 from command_center.people.rights import act_of, needs, touch
+from command_center.shapes.plans import Incident, IncidentRow
 from command_center.tables import incident_alarms
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def add(api: FastAPI, center: Center) -> None:
     parts, reader = center.incidents, center.reader
 
     @api.get("/api/incidents", summary="Incidents, the open ones first", dependencies=[needs("read")])
+    @answers(list[IncidentRow])
     async def get_incidents(
         state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=1000)] = 200
     ) -> Response:
@@ -59,6 +62,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="One incident: alarms and why, plans, timeline",
         dependencies=[needs("read")],
     )
+    @answers(Incident)
     async def get_incident(incident: str) -> Response:
         return await _told(incident)
 
@@ -67,6 +71,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Merge another incident into this one",
         dependencies=[needs("incident.edit")],
     )
+    @answers(Incident)
     async def post_merge(incident: str, wanted: Merge, request: Request) -> Response:
         return await _do(incident, incident_deeds.merge, wanted.other, request)
 
@@ -75,6 +80,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Take alarms out into an incident of their own",
         dependencies=[needs("incident.edit")],
     )
+    @answers(Incident)
     async def post_split(incident: str, wanted: Split, request: Request) -> Response:
         return await _do(incident, incident_deeds.split, wanted.alarms, request)
 
@@ -83,12 +89,14 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Close it though not all of its plan is done",
         dependencies=[needs("incident.edit")],
     )
+    @answers(Incident)
     async def post_close(incident: str, by: Words, request: Request) -> Response:
         return await _do(incident, incident_deeds.close_by_hand, by.comment.strip(), request)
 
     @api.post(
         "/api/incidents/{incident}/comment", summary="Note something", dependencies=[needs("incident.edit")]
     )
+    @answers(Incident)
     async def post_comment(incident: str, by: Words, request: Request) -> Response:
         return await _do(incident, incident_deeds.comment, by.comment.strip(), request)
 

@@ -10,10 +10,12 @@ from pydantic import BaseModel, Field
 
 from command_center import audit
 from command_center.answers import Missing, as_json
+from command_center.openapi import answers
 from command_center.people import links, sessions, users
 from command_center.people.rights import ROLES, Role, act_of, needs, person_of
 from command_center.people.users import User
 from command_center.routes.sessions import told
+from command_center.shapes.people import Everybody
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -50,10 +52,12 @@ def add(api: FastAPI, center: Center) -> None:
     admin = [needs("people.admin")]
 
     @api.get("/api/people", summary="Everybody, and every wall", dependencies=admin)
+    @answers(Everybody)
     async def get_people() -> Response:
         return await _everybody(center)
 
     @api.post("/api/people", summary="Add a person; answers with the link to enrol by", dependencies=admin)
+    @answers(Everybody)
     async def post_person(given: NewPerson, request: Request) -> Response:
         user = User(given.login.strip(), given.name.strip(), tuple(given.roles), tuple(given.areas))
         now = clock.now_ms()
@@ -63,16 +67,19 @@ def add(api: FastAPI, center: Center) -> None:
         return await _everybody(center, link=links.address(page, "enrol", token))
 
     @api.post("/api/people/{login}/rights", summary="Change roles and areas", dependencies=admin)
+    @answers(Everybody)
     async def post_rights(login: str, given: Rights, request: Request) -> Response:
         return await _change(
             login, request, "person.rights", roles=tuple(given.roles), areas=tuple(given.areas)
         )
 
     @api.post("/api/people/{login}/disable", summary="Let somebody in no more", dependencies=admin)
+    @answers(Everybody)
     async def post_disable(login: str, request: Request) -> Response:
         return await _change(login, request, "person.disable", active=False)
 
     @api.post("/api/people/{login}/enable", summary="Let somebody in again", dependencies=admin)
+    @answers(Everybody)
     async def post_enable(login: str, request: Request) -> Response:
         return await _change(login, request, "person.enable", active=True)
 
@@ -96,6 +103,7 @@ def _add_access(api: FastAPI, center: Center) -> None:
         summary="Reset somebody: password, second factor and sessions are void, a new link enrols",
         dependencies=admin,
     )
+    @answers(Everybody)
     async def post_link(login: str, request: Request) -> Response:
         now = clock.now_ms()
         async with store.change() as db:
@@ -106,6 +114,7 @@ def _add_access(api: FastAPI, center: Center) -> None:
         return await _everybody(center, link=links.address(page, "enrol", token))
 
     @api.post("/api/people/{login}/end", summary="End all sessions of somebody", dependencies=admin)
+    @answers(Everybody)
     async def post_end(login: str, request: Request) -> Response:
         now = clock.now_ms()
         async with store.change() as db:
@@ -118,6 +127,7 @@ def _add_access(api: FastAPI, center: Center) -> None:
     @api.post(
         "/api/walls", summary="Add a screen on a wall; answers with its link, good once", dependencies=admin
     )
+    @answers(Everybody)
     async def post_wall(given: Wall, request: Request) -> Response:
         now, login = clock.now_ms(), f"wall:{given.name.strip()}"
         async with store.change() as db:
@@ -126,6 +136,7 @@ def _add_access(api: FastAPI, center: Center) -> None:
         return await _everybody(center, link=links.address(page, "wall", token))
 
     @api.post("/api/walls/{session}/end", summary="Turn a screen on a wall away", dependencies=admin)
+    @answers(Everybody)
     async def post_wall_end(session: str, request: Request) -> Response:
         now = clock.now_ms()
         async with store.change() as db:

@@ -11,7 +11,9 @@ from pydantic import BaseModel, Field
 from command_center import plans as plans_
 from command_center import runs
 from command_center.answers import Missing, as_json
+from command_center.openapi import answers
 from command_center.people.rights import act_of, needs, touch
+from command_center.shapes.plans import Acted, Coverage, RunNow
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,6 +34,7 @@ def add(api: FastAPI, center: Center) -> None:
         return
 
     @api.get("/api/plans", summary="The plans", dependencies=[needs("read")])
+    @answers(list[plans_.Plan])
     async def get_plans() -> Response:
         return as_json(planner.plans.plans)
 
@@ -40,6 +43,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Which class and colour has which plan, and which has none",
         dependencies=[needs("read")],
     )
+    @answers(Coverage)
     async def get_coverage() -> Response:
         rows = plans_.coverage(planner.plans, center.data.known["classes"])
         return as_json({"without": [row for row in rows if not row["plans"]], "rows": rows})
@@ -49,6 +53,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Run a plan as an exercise; nothing of it reaches a device",
         dependencies=[needs("plan.drill")],
     )
+    @answers(RunNow)
     async def post_drill(plan: str, wanted: Drill, request: Request) -> Response:
         touch(request, center.places_of(wanted.device))
         now = center.clock.now_ms()
@@ -66,6 +71,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="A plan at work: the alarm's id, or a drill's",
         dependencies=[needs("read")],
     )
+    @answers(RunNow)
     async def get_run(run: str) -> Response:
         return await _told(run)
 
@@ -74,6 +80,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Tick a task off a run's checklist",
         dependencies=[needs("plan.task")],
     )
+    @answers(RunNow)
     async def post_task(task: int, run: str, request: Request) -> Response:
         for device in (await center.desk.devices_of([run])).values():
             touch(request, center.places_of(device))
@@ -90,6 +97,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Say yes to an action that waits",
         dependencies=[needs("action.approve")],
     )
+    @answers(Acted)
     async def post_approve(action: str, request: Request) -> Response:
         return await _acted(action, request, runs.approve)
 
@@ -98,6 +106,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Say no to an action that waits",
         dependencies=[needs("action.approve")],
     )
+    @answers(Acted)
     async def post_decline(action: str, request: Request) -> Response:
         return await _acted(action, request, runs.decline)
 
@@ -106,6 +115,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Order the reverse of an action",
         dependencies=[needs("action.undo")],
     )
+    @answers(Acted)
     async def post_undo(action: str, request: Request) -> Response:
         return await _acted(action, request, runs.undo)
 

@@ -12,7 +12,9 @@ from fastapi.responses import Response
 from command_center.answers import Missing, as_error, as_json
 from command_center.audit import Act
 from command_center.deeds import Deed
+from command_center.openapi import answers
 from command_center.people.rights import needs
+from command_center.shapes.desk import Taken
 from telemetry.errors import Refused
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def add(api: FastAPI, center: Center) -> None:
     @api.post(
         "/api/receipts/{channel}/{token}", summary="A vendor's later reports", dependencies=[needs("open")]
     )
+    @answers(Taken)
     async def post_receipts(channel: str, token: str, request: Request) -> Response:
         told, teller = center.told, center.teller
         wanted = told.setup.receipt_token if told else None

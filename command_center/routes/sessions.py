@@ -12,9 +12,11 @@ from pydantic import BaseModel, Field
 
 from command_center import audit
 from command_center.answers import Missing, as_json
+from command_center.openapi import answers
 from command_center.people import doors, sessions, users
 from command_center.people.rights import act_of, address_of, needs, person_of
 from command_center.people.sessions import Caller
+from command_center.shapes.people import Begun, Gone, Opened, OwnSession, SessionNow, TimeNow
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -62,6 +64,7 @@ def add(api: FastAPI, center: Center) -> None:
     gate, doors_, store, clock = center.gate, center.doors, center.store, center.clock
 
     @api.get("/api/session", summary="Who is signed in here, and what he may", dependencies=[needs("open")])
+    @answers(SessionNow)
     async def get_session(request: Request) -> Response:
         person, session = await gate.known(request)
         if person is not None:
@@ -80,6 +83,7 @@ def add(api: FastAPI, center: Center) -> None:
         return as_json({"person": None, "first": first, "second_factor": second, "title": title})
 
     @api.post("/api/session", summary="Sign in", dependencies=[needs("open")])
+    @answers(Begun, also=(401, 429))
     async def post_session(given: Signing, request: Request) -> Response:
         signing = doors.Signing(given.login.strip(), given.password, given.code)
         _, old = await gate.known(request)
@@ -93,14 +97,17 @@ def add(api: FastAPI, center: Center) -> None:
     @api.post(
         "/api/session/link", summary="Sign in by a link that is good once", dependencies=[needs("open")]
     )
+    @answers(Begun, also=(401, 429))
     async def post_link(given: Token, request: Request) -> Response:
         return _welcome(await doors_.enter(given.token, caller_of(request)))
 
     @api.post("/api/session/seen", summary="The person is still there", dependencies=[needs("self")])
+    @answers(TimeNow)
     async def post_seen() -> Response:
         return as_json({"now_ms": clock.now_ms()})
 
     @api.post("/api/session/end", summary="Sign out", dependencies=[needs("open")])
+    @answers(Gone)
     async def post_end(request: Request) -> Response:
         person, session = await gate.known(request)
         if person is not None and session is not None:
@@ -111,26 +118,31 @@ def add(api: FastAPI, center: Center) -> None:
         return gate.take(as_json({"person": None}))
 
     @api.post("/api/enrolment/open", summary="What an enrolment link is for", dependencies=[needs("open")])
+    @answers(Opened, also=(401, 429))
     async def post_open(given: Token) -> Response:
         return as_json(await doors_.open(given.token))
 
     @api.post("/api/enrolment", summary="Enrol by a link and sign in", dependencies=[needs("open")])
+    @answers(Begun, also=(401, 429))
     async def post_enrolment(given: Enrolment, request: Request) -> Response:
         enrolment = doors.Enrolment(given.token, given.password, given.code, given.login, given.name)
         return _welcome(await doors_.enrol(enrolment, caller_of(request)))
 
     @api.post("/api/password", summary="Change one's own password", dependencies=[needs("self")])
+    @answers(Gone, also=(429,))
     async def post_password(given: NewPassword, request: Request) -> Response:
         await doors_.change_password(person_of(request).login, given.old, given.new, caller_of(request))
         return gate.take(as_json({"person": None}))
 
     @api.get("/api/sessions", summary="One's own sessions", dependencies=[needs("self")])
+    @answers(list[OwnSession])
     async def get_sessions(request: Request) -> Response:
         return await _mine(request)
 
     @api.post(
         "/api/sessions/{session}/end", summary="End one of one's own sessions", dependencies=[needs("self")]
     )
+    @answers(list[OwnSession])
     async def post_end_other(session: str, request: Request) -> Response:
         person, now = person_of(request), clock.now_ms()
         async with store.change() as db:

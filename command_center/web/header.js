@@ -3,6 +3,7 @@ import { html } from './vendor/htm/standalone.module.js';
 import { clockOf, dateOf, spanOf } from './format.js';
 import { say, setLanguage, t } from './i18n.js';
 import { Mark } from './mark.js';
+import { may } from './person.js';
 import { countBySeverity, SEVERITIES } from './severity.js';
 import { toggleSound } from './sound.js';
 import { changed, isUnseen, now, openAlarms, set, state } from './store.js';
@@ -58,6 +59,7 @@ export function Header() {
     <${Health} />
     <div class="tools">
       <button class="sound ${state.sound}" aria-pressed=${state.sound === 'on'} onClick=${toggleSound}>${t(`sound.${state.sound}`)}</button>
+      ${may('figures.read') && html`<a class="report" href=${`report.html?lang=${state.lang}`} target="_blank" rel="noopener">${t('report')}</a>`}
       <button class="account" onClick=${() => set({ account: true })}>${state.me.person.name.replace(/^wall:/, `${t('role.wall')} `)}</button>
       <button lang=${other} onClick=${() => { setLanguage(other); changed(); }}>${t('language')}</button>
     </div>

@@ -18,6 +18,7 @@ export const PEOPLE_WORDS = {
   'enrol.scan': ['用手机身份验证器扫描，或手工输入密钥：', 'Scan with an authenticator on your telephone, or type the key:'],
   'enrol.rule': ['至少 10 个字符，不能是常见或易猜的密码；不要求大小写与符号。', 'At least 10 characters, none that is common or soon guessed; no rule on kinds of characters.'],
   'enrol.do': ['登记并登录', 'Enrol and sign in'],
+  'report': ['报告', 'Report'],
   'account': ['账户', 'Account'],
   'account.out': ['退出登录', 'Sign out'],
   'account.password': ['修改密码', 'Change password'],

@@ -104,6 +104,7 @@ def test_from_the_first_link_to_a_wall_in_the_browser(browser, center):  # noqa:
         person.wait_for_selector('.page[data-link="live"]')
         assert link.split("=")[1] not in person.url
         person.click(".tabs button >> nth=2")
+        assert person.get_attribute(".tools .report", "href") == "report.html?lang=zh"
         person.click(".tools .account")
         person.wait_for_selector("table.people tr[data-session]")
         shot(person, "account")
@@ -126,6 +127,7 @@ def test_from_the_first_link_to_a_wall_in_the_browser(browser, center):  # noqa:
         opens(wall, admin.inner_text(".admin .link code"))
         wall.wait_for_selector('.page[data-link="live"]')
         assert wall.inner_text(".tools .account") == "大屏 三楼大厅"
+        assert wall.query_selector(".tools .report") is None
         shot(wall, "wall")
         admin.click("li[data-login=zhao] >> text=停用")
         person.wait_for_selector("input[name=password]", timeout=20_000)
