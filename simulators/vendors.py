@@ -137,6 +137,8 @@ class Vendors:
         self.token_fetches["wecom_app"] += 1
         if request.query.get("corpsecret") != SECRET:
             return web.json_response({"errcode": 40001, "errmsg": "invalid credential"})
+        if ("wecom_app", "token") in self.faults and (early := await self._early("wecom_app", "token")):
+            return early
         return web.json_response(
             {"errcode": 0, "errmsg": "ok", "access_token": self.token, "expires_in": 7200}
         )

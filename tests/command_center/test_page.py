@@ -43,7 +43,7 @@ class Screen:
     def count(self, selector: str) -> int:
         return self.page.locator(selector).count()
 
-    def wait_for(self, selector: str, *, ms: int = 8000) -> sync_api.Locator:
+    def wait_for(self, selector: str, *, ms: int = 30_000) -> sync_api.Locator:
         found = self.page.locator(selector).first
         found.wait_for(state="visible", timeout=ms)
         return found

@@ -103,6 +103,20 @@ async def test_when_nobody_can_be_reached_the_next_step_comes_at_once(told):
     assert told.clock.now - T0 <= 5000
 
 
+@pytest.mark.parametrize("fault", ["http500", "garbage", "45009", "-1"])
+async def test_a_vendor_that_gives_no_token_now_is_asked_again_and_nobody_is_given_up(told, fault):
+    told.vendors.faults["wecom_app", "token"] = fault
+    alarm = began(Severity.ORANGE)
+    await take(told.desk, alarm)
+    await told.over(20)
+    assert told.got() == []
+    assert states(await told.notices(alarm.alarm)) == [("app", "wang", "pending")]
+    del told.vendors.faults["wecom_app", "token"]
+    await told.over(600, step_s=60)
+    assert states(await told.notices(alarm.alarm)) == [("app", "wang", "accepted")]
+    assert len(told.got("wecom_app")) == 1
+
+
 async def test_a_token_that_ran_out_is_fetched_anew_once_for_all_who_wait(told):
     await take(told.desk, began())
     await told.turn()

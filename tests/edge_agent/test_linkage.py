@@ -170,7 +170,7 @@ async def test_a_districts_own_limits_hold_at_the_site_under_the_ids_of_the_clou
     [
         ('[judgement]\npacks = "nowhere"\n', "$.judgement.packs: '"),
         ("[judgement.inline]\nlamp = 'x'\n", "$.judgement.inline.lamp: no device here is of this class"),
-        ("[judgement.inline]\nsmoke_detector = 'rules: [{id: x}]'\n", "$.judgement.inline.smoke_detector: $.rules[0]: "),
+        ("[judgement.inline]\nsmoke_detector = 'rules: [{id: x}]'\n", "$.judgement.inline.smoke_detector: $.rules[0].title: missing"),
     ],
 )  # fmt: skip
 def test_a_pack_that_cannot_be_used_is_told_of_before_anything_runs(tmp_path, tail, message):
