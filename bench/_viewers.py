@@ -87,4 +87,5 @@ class Viewers:
                 await asyncio.sleep(0.02)
         took = [at - since for at in self.seen.values()]
         self.seen.clear()
+        self.marker = b""  # what more is told of it must not count for the next
         return took
