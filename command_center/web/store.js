@@ -3,7 +3,7 @@
  * the person at the screen.  Changes are announced once per animation frame; what must not wait for a frame (sound,
  * the map) listens with `onAlarm`.
  */
-import { useEffect, useReducer } from './vendor/htm/standalone.module.js';
+import { useLayoutEffect, useReducer } from './vendor/htm/standalone.module.js';
 import { rankOf } from './severity.js';
 
 const INTERVALS_KEPT = 8;
@@ -76,10 +76,13 @@ export function onAlarm(listener) {
   return () => alarmListeners.delete(listener);
 }
 
-/** Re-render a component, and all below it, with every change: the page's root uses it, the rest reads `state`. */
+/**
+ * Re-render a component, and all below it, with every change: the page's root uses it, the rest reads `state`.
+ * It listens before the browser may paint: an answer that comes between the first picture and its effects is not missed.
+ */
 export function useStore() {
   const [, render] = useReducer((n) => n + 1, 0);
-  useEffect(() => onChange(() => render()), []);
+  useLayoutEffect(() => onChange(() => render()), []);
 }
 
 /** The server's time now, UTC ms. */

@@ -3,59 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
+from conftest import missing
 
-from tests.command_center.fake_centre import FakeCentre, text
+from tests.command_center.fake_centre import FakeCentre
+from tests.command_center.fake_district import PERSON, text
+from tests.command_center.screens import CHROMIUM, FLAGS, SIZES, opened
 
 IN_CI = os.environ.get("CI") == "true"
 sync_api = (
     importlib.import_module("playwright.sync_api") if IN_CI else pytest.importorskip("playwright.sync_api")
 )
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-FLAGS = [
-    "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-SIZES = {"wall": (3840, 2160), "desk": (1440, 900), "phone": (390, 844)}
-
-
-@dataclass
-class Screen:
-    """One open page, what its console said and whom it asked."""
-
-    page: sync_api.Page
-    complaints: list[str] = field(default_factory=list)
-    origins: set[str] = field(default_factory=set)
-
-    def count(self, selector: str) -> int:
-        return self.page.locator(selector).count()
-
-    def wait_for(self, selector: str, *, ms: int = 30_000) -> sync_api.Locator:
-        found = self.page.locator(selector).first
-        found.wait_for(state="visible", timeout=ms)
-        return found
-
 
 @pytest.fixture(scope="module")
 def play() -> Iterator[sync_api.Playwright]:
     if not CHROMIUM.exists():
-        reason = f"no browser at {CHROMIUM}"
-        if IN_CI:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("chromium", "apt install chromium")
     with sync_api.sync_playwright() as started:
         yield started
 
@@ -65,27 +34,6 @@ def browser(play: sync_api.Playwright) -> Iterator[sync_api.Browser]:
     chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
     yield chromium
     chromium.close()
-
-
-@contextmanager
-def opened(
-    browser: sync_api.Browser, centre: FakeCentre, size: str = "desk", query: str = ""
-) -> Iterator[Screen]:
-    width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
-    screen = Screen(context.new_page())
-    screen.page.on(
-        "console",
-        lambda said: screen.complaints.append(said.text) if said.type in {"error", "warning"} else None,
-    )
-    screen.page.on("pageerror", lambda error: screen.complaints.append(str(error)))
-    screen.page.on("request", lambda asked: screen.origins.add("/".join(asked.url.split("/")[:3]) + "/"))
-    screen.page.goto(centre.url + query)
-    screen.wait_for('.page[data-link="live"]')
-    try:
-        yield screen
-    finally:
-        context.close()
 
 
 @pytest.fixture
@@ -112,6 +60,17 @@ def test_an_alarm_is_on_the_screen_within_two_seconds_of_its_event(browser, calm
         calm.push(alarm | {"state": "closed", "ended_ms": alarm["began_ms"] + 1000})
         screen.wait_for(".quiet", ms=2000)
         assert screen.count(".critical .bar") == 0
+
+
+def test_a_server_that_answers_before_the_first_picture_is_painted_is_heard(browser, calm):
+    person = json.dumps(PERSON)
+    at_once = f"""
+        const [ask, later] = [window.fetch, window.setTimeout];
+        window.fetch = async (path, how) => path === 'api/session' ? new Response('{person}') : ask(path, how);
+        window.setTimeout = (act, ms, ...rest) => later(act, Math.max(ms ?? 0, 300), ...rest);  // effects come late
+    """
+    with opened(browser, calm, before=at_once) as screen:
+        screen.wait_for(".quiet")
 
 
 def test_alarms_stand_by_severity_and_then_the_newest_first(browser, centre):

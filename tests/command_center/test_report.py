@@ -3,7 +3,6 @@
 import importlib
 import os
 import time
-from pathlib import Path
 
 import pytest
 from brokers import Mosquitto
@@ -12,12 +11,12 @@ from conftest import missing
 from bench._centre import BEARER, Centre
 from bench._storm import feeding, news
 from telemetry.severity import Severity
+from tests.command_center.screens import CHROMIUM
 
 IN_CI = os.environ.get("CI") == "true"
 playwright = (
     importlib.import_module("playwright.async_api") if IN_CI else pytest.importorskip("playwright.async_api")
 )
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 
 
 @pytest.fixture
