@@ -4,7 +4,8 @@ What has waited for more than a minute is history: it pages nobody any more, so 
 it.  A shorter interruption is caught up with in order, because rules judge what comes in order.
 
 History is paced by the way itself: a batch is sent, its acknowledgements are awaited, and then the way is left to
-others for as long as the share says.  With a share of a half, history that took two seconds rests for two.
+others for as long as the share says.  With a share of a half, history that took two seconds rests for two.  What was
+lost on the way ends its batch as well: it is sent again when it may be, and nobody waits for that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from telemetry.clock import Clock
     from telemetry.outbox import Outbox, Queued
+    from telemetry.window import Ranges
 
 LIVE_MS = 60_000
 _SMOOTH = 0.3  # weight of the newest batch in the measured rate
@@ -43,26 +45,21 @@ class LiveFirst(Window):
     ) -> None:
         super().__init__(size, patience_s)
         self._clock, self._share, self._most_bytes, self._admit = clock, share, most_bytes, admit
-        self._batch: dict[int, int] = {}  # history on its way: seq → bytes
+        self._batch: set[int] = set()  # history on its way
         self._planned: set[int] = set()  # history that was chosen last
         self._batch_bytes, self._batch_at, self._rest_until = 0, 0.0, 0.0
-        self._last_batch_end = 0.0
+        self._freed_at = 0.0
         self.until = 0  # the newest message that is history
         self.history_bytes_per_s = 0.0
         """Measured, pauses included; 0 while there was none."""
-
-    def link_lost(self) -> None:
-        """See the base class."""
-        super().link_lost()
-        self._batch.clear()
 
     def due(self, outbox: Outbox, now: float) -> list[Queued]:
         """See the base class."""
         self._planned = set()
         messages = super().due(outbox, now)
         if self._planned:
-            self._batch = {m.seq: len(m.payload) for m in messages if m.seq in self._planned}
-            self._batch_bytes, self._batch_at = sum(self._batch.values()), now
+            batch = {m.seq: len(m.payload) for m in messages if m.seq in self._planned}
+            self._batch, self._batch_bytes, self._batch_at = set(batch), sum(batch.values()), now
         return messages
 
     def choose(self, outbox: Outbox, room: int, now: float) -> list[Queued]:
@@ -92,15 +89,24 @@ class LiveFirst(Window):
 
     def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
         """See the base class."""
-        spans = list(ranges)
-        super().acknowledged(spans)
-        if not self._batch:
-            return
-        for first, last in spans:
-            for seq in [seq for seq in self._batch if first <= seq <= last]:
-                del self._batch[seq]
-        if not self._batch:
-            self._batch_done(self._clock.monotonic())
+        self._freed_at = self._clock.monotonic()
+        super().acknowledged(ranges)
+
+    def next_due_s(self, now: float) -> float:
+        """See the base class; also not later than history may go on."""
+        due = super().next_due_s(now)
+        return min(due, self._rest_until - now) if self.until and now < self._rest_until else due
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._batch.clear()
+
+    def _free(self, ranges: Ranges) -> None:
+        super()._free(ranges)
+        if self._batch:
+            self._batch &= self._sent.keys()
+            if not self._batch:
+                self._batch_done(self._freed_at)
 
     def _batch_done(self, now: float) -> None:
         took = now - self._batch_at
@@ -108,11 +114,6 @@ class LiveFirst(Window):
         whole = max(self._rest_until - self._batch_at, 1e-3)
         rate, before = self._batch_bytes / whole, self.history_bytes_per_s
         self.history_bytes_per_s = rate if not before else before + _SMOOTH * (rate - before)
-
-    def next_due_s(self, now: float) -> float:
-        """See the base class; also not later than history may go on."""
-        due = super().next_due_s(now)
-        return min(due, self._rest_until - now) if self.until and now < self._rest_until else due
 
 
 def is_urgent(priority: int) -> bool:

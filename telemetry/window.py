@@ -9,17 +9,22 @@ feels its way::
        ▲                        │
        └── link lost, silence ──┘
 
-Pure: the caller says what time it is and does the sending.
+Pure: the caller says what time it is and does the sending.  :meth:`Window.due` reads a disk, so it runs on a thread,
+while what the link tells arrives on the event loop's: that is taken note of there, and takes effect with the next
+:meth:`Window.due`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from telemetry.outbox import Outbox, Queued
+
+    Ranges = list[tuple[int, int]]
 
 
 class Window:
@@ -33,19 +38,29 @@ class Window:
         self.size, self.patience_s = size, patience_s
         self._sent: dict[int, float] = {}  # in the order of sending
         self._open = False
+        self._heard: deque[Ranges | None] = deque()  # what was acknowledged; None: the link was lost
 
     def __len__(self) -> int:
         return len(self._sent)
 
     def link_lost(self) -> None:
         """Forget what was on its way: all of it is to be sent again, one at a time at first."""
-        self._sent.clear()
-        self._open = False
+        self._heard.append(None)
+
+    def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Free the places of what the consumer has committed.
+
+        What was sent before it and is not committed was lost on the way: it is to be sent again.
+        """
+        self._heard.append(list(ranges))
 
     def due(self, outbox: Outbox, now: float) -> list[Queued]:
         """Return what to send at monotonic time ``now`` (seconds) and regard it as sent."""
+        while self._heard:
+            ranges = self._heard.popleft()
+            self._forget() if ranges is None else self._free(ranges)
         if self._sent and now - min(self._sent.values()) >= self.patience_s:
-            self.link_lost()
+            self._forget()
         room = (self.size if self._open else 1) - len(self._sent)
         messages = []
         if room > 0:
@@ -58,11 +73,17 @@ class Window:
         del now
         return outbox.waiting(room, besides=self._sent.keys())
 
-    def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Free the places of what the consumer has committed.
+    def next_due_s(self, now: float) -> float:
+        """Seconds until what is on its way counts as lost; ``patience_s`` when nothing is."""
+        if not self._sent:
+            return self.patience_s
+        return max(0.0, min(self._sent.values()) + self.patience_s - now)
 
-        What was sent before it and is not committed was lost on the way: it is to be sent again.
-        """
+    def _forget(self) -> None:
+        self._sent.clear()
+        self._open = False
+
+    def _free(self, ranges: Ranges) -> None:
         for first, last in ranges:
             self._open = True
             done = [seq for seq in self._sent if first <= seq <= last]
@@ -70,9 +91,3 @@ class Window:
                 order = list(self._sent)
                 for seq in order[: order.index(done[-1]) + 1]:
                     del self._sent[seq]
-
-    def next_due_s(self, now: float) -> float:
-        """Seconds until what is on its way counts as lost; ``patience_s`` when nothing is."""
-        if not self._sent:
-            return self.patience_s
-        return max(0.0, min(self._sent.values()) + self.patience_s - now)

@@ -1,5 +1,7 @@
 """After an outage what happens now goes first, and history has its share and no more."""
 
+import pytest
+
 from edge_agent.budget import Budget
 from edge_agent.gather import GapMessage
 from edge_agent.order import LiveFirst
@@ -92,6 +94,33 @@ async def test_what_was_on_its_way_when_the_link_went_is_sent_again_before_anyth
     window.link_lost()
     acknowledge(box, window, [])
     assert [m.seq for m in window.due(box, clock.monotonic())] == new[:1], "and does not stand in the way"
+    box.close()
+
+
+@pytest.mark.parametrize("gap_message", [None, GapMessage("edge-01")])
+async def test_history_goes_on_when_an_upload_of_it_is_lost_and_its_budget_is_spent(tmp_path, gap_message):
+    refused = set()
+    clock, box, window = box_and_window(
+        tmp_path, admit=lambda m, old: not (old and m.seq in refused), gap_message=gap_message
+    )
+    old = put(box, 20)
+    await clock.advance(3600)
+    acknowledge(box, window, [m.seq for m in window.due(box, clock.monotonic())])
+    while gap_message and box.handed_out:  # those that were marked as they were put
+        acknowledge(box, window, [m.seq for m in window.due(box, clock.monotonic())])
+    lost, *come = [m.seq for m in window.due(box, clock.monotonic())]
+    assert come
+    refused.add(lost)  # nobody has it, and before that is known the day's budget for history is spent
+    await clock.advance(1)
+    acknowledge(box, window, come)
+    await clock.advance(1)
+    later = {m.seq for m in window.due(box, clock.monotonic())}
+    assert later, "the others wait neither for it nor for as long as it does"
+    assert later <= set(old) - {lost, *come}
+    acknowledge(box, window, later)
+    refused.clear()
+    await clock.advance(10)
+    assert lost in {m.seq for m in window.due(box, clock.monotonic())}
     box.close()
 
 

@@ -87,6 +87,20 @@ def test_a_lost_link_sends_everything_again(tmp_path):
     box.close()
 
 
+def test_a_link_lost_while_the_disk_is_asked_leaves_nothing_behind_that_was_never_sent(tmp_path):
+    class SlowBox(Outbox):
+        def hand_out(self, messages, *, least=1):
+            window.link_lost()  # the session's task hears of it while the disk's thread works
+            return super().hand_out(messages, least=least)
+
+    box, window = SlowBox.open(tmp_path / "outbox.db", max_bytes=1_000_000), Window(4, 2)
+    with box.transaction():
+        box.put(lambda _: b"x", samples=1)
+    assert [m.seq for m in window.due(box, 0)] == [1]
+    assert [m.seq for m in window.due(box, 0.1)] == [1]
+    box.close()
+
+
 async def test_many_callers_share_few_commits(tmp_path):
     box = opened(tmp_path)
     commits = []
