@@ -11,16 +11,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from device_profiles import registers
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Space
 from simulators.modbus import Faults, Pty, RtuBus, Units, serve_rtu
 from telemetry.clock import SystemClock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 STREET = (
     "openvmi_lamp_unit5", "openvmi_lamp_unit5", "openvmi_lamp_unit5", "cwt_uwd", "sonbest_sm7901b",
@@ -37,10 +33,13 @@ class Fixed:
         self.profile = load_catalogue()[profile]
         low = dict.fromkeys(self.profile.metrics, 1.0)
         self.image = registers.encode(self.profile, low)
-        ends: dict[Space, int] = {}
-        for space, address in self.image:
-            ends[space] = max(ends.get(space, 0), address)
-        self.readable = _Between(self.image)
+        self.readable = {
+            (space, address)
+            for space in Space
+            if (used := [address for at, address in self.image if at is space])
+            for address in range(min(used), max(used))
+        }
+        """Every address from the first used to the last: this model has no illegal holes."""
 
     def state(self, _now_ms: int) -> str:
         return ""
@@ -50,26 +49,9 @@ class Fixed:
         return False
 
 
-class _Between:
-    """Every address from the first used to the last: this model has no illegal holes."""
-
-    def __init__(self, image: registers.Image) -> None:
-        self._spans: dict[Space, tuple[int, int]] = {}
-        for space, address in image:
-            low, high = self._spans.get(space, (address, address))
-            self._spans[space] = min(low, address), max(high, address)
-
-    def __contains__(self, key: tuple[Space, int]) -> bool:
-        low, high = self._spans.get(key[0], (1, 0))
-        return low <= key[1] <= high
-
-    def __iter__(self) -> Iterator[tuple[Space, int]]:
-        return iter(())
-
-
 async def rtu(link: Path, baud: int) -> None:
     things = [Fixed(n + 1, profile) for n, profile in enumerate(STREET)]
-    bus, line = RtuBus(Units(things, SystemClock()), baud), Pty(link)  # type: ignore[arg-type]
+    bus, line = RtuBus(Units(things, SystemClock()), baud), Pty(link)
     asyncio.get_running_loop().add_reader(
         sys.stdin, lambda: (sys.stdin.readline(), print(bus.wire_s, flush=True))
     )
@@ -86,7 +68,7 @@ async def crowd(link: Path, baud: int, profile: str, count: int) -> None:
             faults[f"d{unit}"].dead = True
 
     asyncio.get_running_loop().add_reader(sys.stdin, die)
-    await serve_rtu(things, link, baud, SystemClock(), faults)  # type: ignore[arg-type]
+    await serve_rtu(things, link, baud, SystemClock(), faults)
 
 
 async def tcp(port: int) -> None:

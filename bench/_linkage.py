@@ -60,7 +60,7 @@ async def latencies_ms() -> list[float]:
     smoke.image = registers.encode(smoke.profile, {"smoke_alarm": 0.0, "fault": 0.0})
     with tempfile.TemporaryDirectory() as name:
         link, config = Path(name) / "line", Path(name) / "edge.toml"
-        line = asyncio.ensure_future(serve_rtu([smoke, lamp], link, 19_200, SystemClock()))  # type: ignore[list-item]
+        line = asyncio.ensure_future(serve_rtu([smoke, lamp], link, 19_200, SystemClock()))
         config.write_text(_SITE.format(period=_PERIOD_S, port=link))
         await asyncio.sleep(0.1)
         agent = subprocess.Popen(  # noqa: ASYNC220 - started once, before anything is timed

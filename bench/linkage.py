@@ -85,7 +85,7 @@ async def _trials() -> list[tuple[float, float]]:
     async with AsyncExitStack() as stage:
         folder = Path(stage.enter_context(tempfile.TemporaryDirectory()))
         broker, line, api, page = (_free_port() for _ in range(4))
-        await stage.enter_async_context(serve_tcp(chargers, line, SystemClock()))  # type: ignore[arg-type]
+        await stage.enter_async_context(serve_tcp(chargers, line, SystemClock()))
         _write(folder, broker, line, api, page)
         program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
         await _run(stage, folder, [program or "mosquitto", "-c", "mosquitto.conf"])

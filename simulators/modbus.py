@@ -10,7 +10,7 @@ import asyncio
 import os
 import tty
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from pymodbus.constants import ExcCodes
@@ -23,10 +23,10 @@ from pymodbus.simulator import SimData, SimDevice
 from device_profiles.profile import Space
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
     from pathlib import Path
 
-    from simulators.city import Thing
+    from device_profiles.registers import Image
     from telemetry.clock import Clock
 
 _SPACES = {1: Space.COIL, 5: Space.COIL, 15: Space.COIL, 2: Space.DISCRETE, 4: Space.INPUT,
@@ -36,6 +36,32 @@ _GAP_CHARS = 3.5  # silence that ends a frame, MODBUS over Serial Line V1.02 §2
 _GAP_S = 0.00175  # above 19,200 baud
 _COARSE_S = 0.001  # what the event loop's timers are off by
 _LONGEST = 512
+
+
+class Slave(Protocol):
+    """A device as its bus sees it."""
+
+    @property
+    def id(self) -> str:
+        """The device's name."""
+
+    @property
+    def unit(self) -> int:
+        """Its address on the bus; several devices may share one."""
+
+    @property
+    def image(self) -> Image:
+        """What its registers hold now."""
+
+    @property
+    def readable(self) -> Container[tuple[Space, int]]:
+        """What a request may span beside them, which reads 0."""
+
+    def state(self, now_ms: int, /) -> str:
+        """Return ``offline``, ``refuse`` or nothing."""
+
+    def write(self, space: Space, address: int, words: list[int], now_ms: int, /) -> bool:
+        """Take a write; return whether the device has such a register."""
 
 
 class Faults(msgspec.Struct):
@@ -54,10 +80,10 @@ class Units:
     """The devices of one bus, in the form that pymodbus's requests ask of."""
 
     def __init__(
-        self, things: Sequence[Thing], clock: Clock, faults: Mapping[str, Faults] | None = None
+        self, things: Sequence[Slave], clock: Clock, faults: Mapping[str, Faults] | None = None
     ) -> None:
         self._clock, self._faults = clock, faults or {}
-        self._units: dict[int, list[Thing]] = {}
+        self._units: dict[int, list[Slave]] = {}
         for thing in things:
             self._units.setdefault(thing.unit, []).append(thing)
 
@@ -99,7 +125,7 @@ class Units:
         """Return by how many seconds a unit is late."""
         return max((self._faults.get(t.id, _WELL).slow_s for t in self._units.get(unit, ())), default=0.0)
 
-    def _answering(self, unit: int) -> list[Thing] | ExcCodes:
+    def _answering(self, unit: int) -> list[Slave] | ExcCodes:
         now = self._clock.now_ms()
         states = {thing.id: thing.state(now) for thing in self._units.get(unit, ())}
         things = [
@@ -121,7 +147,7 @@ class _TcpServer(ModbusTcpServer):
 
 @asynccontextmanager
 async def serve_tcp(
-    things: Sequence[Thing], port: int, clock: Clock, faults: Mapping[str, Faults] | None = None
+    things: Sequence[Slave], port: int, clock: Clock, faults: Mapping[str, Faults] | None = None
 ) -> AsyncIterator[None]:
     """Serve the units on 127.0.0.1:``port`` while the block lasts."""
     server = _TcpServer(Units(things, clock, faults), port)
@@ -171,7 +197,7 @@ class Pty:
 
 
 async def serve_rtu(
-    things: Sequence[Thing], link: Path, baud: int, clock: Clock, faults: Mapping[str, Faults] | None = None
+    things: Sequence[Slave], link: Path, baud: int, clock: Clock, faults: Mapping[str, Faults] | None = None
 ) -> None:
     """Answer requests on a serial line named ``link``, until cancelled."""
     bus, line = RtuBus(Units(things, clock, faults), baud), Pty(link)
@@ -184,7 +210,7 @@ async def serve_rtu(
 
 @asynccontextmanager
 async def serve_rtu_tcp(
-    things: Sequence[Thing], port: int, baud: int, clock: Clock, faults: Mapping[str, Faults] | None = None
+    things: Sequence[Slave], port: int, baud: int, clock: Clock, faults: Mapping[str, Faults] | None = None
 ) -> AsyncIterator[None]:
     """Serve a line behind a serial server, which passes RTU frames through TCP as they are."""
     units = Units(things, clock, faults)
