@@ -72,12 +72,31 @@ async def up(config):
             await agent.wait()
 
 
+def cabinet_toml(slaves, port, broker, more="", period_s=0.5):
+    """Return the file of an agent with ``slaves`` on one line; ``more`` is TOML."""
+    return (
+        f'agent = "edge-01"\narea = "{AREA}"\nbroker = {{ host = "127.0.0.1", port = {broker} }}\n'
+        'outbox = { path = "edge-01.db" }\n[[buses]]\nid = "cabinet"\ndriver = "modbus_rtu"\n'
+        f'period_s = {period_s}\ntimeout_s = 0.3\nlink = {{ port = "{port}", baud = 115200 }}\n'
+        + "".join(slave.toml for slave in slaves) + more
+    )  # fmt: skip
+
+
+def sleeping_valve(udp):
+    """Return the TOML of a valve that is reached over the air."""
+    return (
+        '[[buses]]\nid = "air"\ndriver = "nbiot_udp"\n'
+        f'link = {{ host = "127.0.0.1", port = {udp} }}\n[[buses.devices]]\nid = "valve-01"\n'
+        'profile = "kingda_nb_water_meter"\nidentity = "00000805000001"\n'
+    )
+
+
 @contextlib.asynccontextmanager
-async def cabinet(folder, text, slaves, **names):
-    """Slaves on a real line, and the file of an agent for them: ``text`` names ``{port}`` and ``names``."""
+async def cabinet(folder, slaves, broker, more="", period_s=0.5):
+    """Slaves on a real line, and the file of an agent for them."""
     async with serial_bus(folder, slaves) as link:
         config = folder / "edge-01.toml"
-        config.write_text(text.format(port=link.port, **names))
+        config.write_text(cabinet_toml(slaves, link.port, broker, more, period_s))
         yield config
 
 

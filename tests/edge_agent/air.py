@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 from agents import AREA, Cloud
+from lines import running
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
@@ -33,17 +34,6 @@ id = "meter"
 profile = "eastron_sdm630"
 unit = 1
 """
-
-
-@contextlib.asynccontextmanager
-async def running(*coroutines):
-    tasks = [asyncio.ensure_future(c) for c in coroutines]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 SECRET = "a secret of 32 letters or so"

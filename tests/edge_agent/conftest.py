@@ -1,10 +1,20 @@
-"""A disk that a test can fill."""
+"""A cloud's end, and a disk that a test can fill."""
 
 from __future__ import annotations
 
 import subprocess
 
 import pytest
+from agents import Cloud
+from lines import running
+
+
+@pytest.fixture
+async def cloud(mosquitto):
+    """A cloud that acknowledges what it receives."""
+    end = Cloud(mosquitto.port)
+    async with running(end.run()):
+        yield end
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections import defaultdict
 
 from waiting import wait_until
@@ -93,14 +94,26 @@ async def stopped(task):
         await task
 
 
-class Slave:
-    """A device for the simulators' servers whose registers a test sets."""
+@contextlib.asynccontextmanager
+async def running(*coroutines):
+    """Let coroutines run beside the block, and end them with it."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def __init__(self, name, unit, profile, values, attributes=None, parameters=None):
+
+class Slave:
+    """A device for the simulators' servers whose registers a test sets; ``keys`` are for its place in a file."""
+
+    def __init__(self, name, unit, profile, values, attributes=None, parameters=None, **keys):
         self.id, self.unit = name, unit
         self.profile = load_catalogue()[profile].bind(parameters or {})
         self.values, self.attributes = dict(values), attributes or {}
-        self.readable, self.writes = frozenset(), []
+        self.readable, self.writes, self.keys = frozenset(), [], keys
         self._fill()
 
     def _fill(self):
@@ -123,6 +136,11 @@ class Slave:
         self.attributes.update(said.attributes)
         return True
 
+    @property
+    def toml(self):
+        keys = {"id": self.id, "profile": self.profile.id, "unit": self.unit, **self.keys}
+        return "[[buses.devices]]\n" + "".join(f"{key} = {json.dumps(keys[key])}\n" for key in keys)
+
     def device(self, timeout_s=0.3, **more):
         return Device(self.id, self.profile, self.unit, timeout_s, **more)
 
@@ -131,13 +149,9 @@ class Slave:
 async def serial_bus(folder, slaves, *, baud=115_200, faults=None):
     """Serve slaves on a pseudo-terminal; yield the link for ``modbus_rtu``."""
     port = folder / "line"
-    task = asyncio.ensure_future(serve_rtu(slaves, port, baud, SystemClock(), faults))
-    await wait_until(port.exists)
-    try:
+    async with running(serve_rtu(slaves, port, baud, SystemClock(), faults)):
+        await wait_until(port.exists)
         yield modbus_rtu.Config(port=str(port), baud=baud)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

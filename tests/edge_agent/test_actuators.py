@@ -1,14 +1,13 @@
 """Every kind of actuator, commanded through a real broker and a whole agent, on a real line and over the air."""
 
-import asyncio
 import contextlib
 import json
 import time
 
 import aiomqtt
 import msgspec
-from agents import AREA, Cloud, cabinet, up
-from lines import Slave
+from agents import AREA, Cloud, cabinet, sleeping_valve, up
+from lines import Slave, running
 from waiting import wait_until
 
 from edge_agent.gather import Shape
@@ -24,48 +23,10 @@ from telemetry.severity import Severity
 from telemetry.text import Text
 from telemetry.transitions import AlarmId, Category, Change, RuleId, Transition, alarm_id, transition_id
 
-STREET = """
-agent = "edge-01"
-area = "test"
-broker = {{ host = "127.0.0.1", port = {broker} }}
-outbox = {{ path = "edge-01.db" }}
+TERMS = """
 [commands]
-allow = [{{ by = "centre" }}]
-texts = [{{ templates = ["限速 {{number}} km/h", "火警 请疏散"] }}]
-[[buses]]
-id = "cabinet"
-driver = "modbus_rtu"
-period_s = 0.5
-timeout_s = 0.3
-link = {{ port = "{port}", baud = 115200 }}
-[[buses.devices]]
-id = "lamp-01"
-profile = "openvmi_lamp_unit5"
-unit = 5
-[[buses.devices]]
-id = "chg-01"
-profile = "heidelberg_energy_control"
-unit = 3
-[[buses.devices]]
-id = "siren-01"
-profile = "waveshare_relay_8ch"
-unit = 6
-[[buses.devices]]
-id = "led-01"
-profile = "text_block_gbk"
-unit = 7
-[[buses.devices]]
-id = "smoke-01"
-profile = "calectro_uniguard"
-unit = 2
-[[buses]]
-id = "air"
-driver = "nbiot_udp"
-link = {{ host = "127.0.0.1", port = {udp} }}
-[[buses.devices]]
-id = "valve-01"
-profile = "kingda_nb_water_meter"
-identity = "00000805000001"
+allow = [{ by = "centre" }]
+texts = [{ templates = ["限速 {number} km/h", "火警 请疏散"] }]
 [[linkage]]
 rule = "smoke_detector.fire"
 target = "led-01"
@@ -79,17 +40,6 @@ ORDERS = {
     "led-01": {"metric": "text", "text": "限速 40 km/h"},
     "valve-01": {"metric": "valve_open", "value": 0.0},
 }
-
-
-@contextlib.asynccontextmanager
-async def running(*coroutines):
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def valve():
@@ -137,7 +87,7 @@ async def test_lamp_charger_siren_screen_and_valve_are_commanded_read_back_and_t
 
     cloud, meter = Cloud(mosquitto.port), valve()
     async with (
-        cabinet(tmp_path, STREET, slaves.values(), broker=mosquitto.port, udp=unused_udp_port) as config,
+        cabinet(tmp_path, slaves.values(), mosquitto.port, sleeping_valve(unused_udp_port) + TERMS) as config,
         up(config),
         running(cloud.run()),
     ):

@@ -6,7 +6,7 @@ import random
 import socket
 
 import pytest
-from agents import Cloud, counters, start, stop, write_config
+from agents import counters, start, stop, write_config
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
@@ -42,15 +42,6 @@ async def slave():
     await server.serve_forever(background=True)
     yield port
     await server.shutdown()
-
-
-@pytest.fixture
-async def cloud(mosquitto):
-    end = Cloud(mosquitto.port)
-    task = asyncio.ensure_future(end.run())
-    yield end
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_a_register_holds_arrives_and_is_freed_when_acknowledged(

@@ -10,33 +10,19 @@ import time
 from pathlib import Path
 
 import pytest
-from agents import cabinet, stop, up
+from agents import cabinet, cabinet_toml, sleeping_valve, stop, up
 from lines import Slave
 from waiting import wait_until
 
 from telemetry.errors import Refused
 from yemai.commands import _edge_hand
 
-CONFIG = """
-agent = "edge-01"
-area = "test"
-broker = {{ host = "127.0.0.1", port = {broker} }}
-outbox = {{ path = "edge-01.db" }}
-[[buses]]
-id = "pole"
-driver = "modbus_rtu"
-period_s = 1
-link = {{ port = "{port}", baud = 115200 }}
-[[buses.devices]]
-id = "lamp-01"
-profile = "openvmi_lamp_unit5"
-unit = 5
-[[buses.devices]]
-id = "wp-01"
-profile = "keller_series_30"
-unit = 6
-identity = "{identity}"
-"""
+
+def pole():
+    return (
+        Slave("lamp-01", 5, "openvmi_lamp_unit5", {"dimming": 20.0, "supply_voltage": 229.0}),
+        Slave("wp-01", 6, "keller_series_30", {"pressure": 0.4}, identity="104729"),
+    )
 
 
 async def yemai(*words, lang="en"):
@@ -56,10 +42,9 @@ async def yemai(*words, lang="en"):
 
 @pytest.mark.parametrize("running", [False, True])
 async def test_a_value_is_read_and_written_by_hand_with_and_without_an_agent(tmp_path, free_port, running):
-    lamp = Slave("lamp-01", 5, "openvmi_lamp_unit5", {"dimming": 20.0, "supply_voltage": 229.0})
-    pressure = Slave("wp-01", 6, "keller_series_30", {"pressure": 0.4})
+    lamp, pressure = pole()
     async with (
-        cabinet(tmp_path, CONFIG, [lamp, pressure], broker=free_port, identity="104729") as config,
+        cabinet(tmp_path, [lamp, pressure], free_port) as config,
         up(config) if running else contextlib.nullcontext() as agent,
     ):
         at = ("--config", str(config))
@@ -90,7 +75,7 @@ async def test_a_value_is_read_and_written_by_hand_with_and_without_an_agent(tmp
 
 async def test_the_plan_is_printed_for_people_and_for_programs(tmp_path):
     config = tmp_path / "edge.toml"
-    config.write_text(CONFIG.format(broker=1883, port="/dev/ttyUSB0", identity="104729"))
+    config.write_text(cabinet_toml(pole(), "/dev/ttyUSB0", 1883))
     code, out, _ = await yemai("plan", "--config", str(config), lang="zh")
     assert code == 0
     assert "总线占用" in out
@@ -110,7 +95,7 @@ async def test_the_plan_is_printed_for_people_and_for_programs(tmp_path):
     ("before", "after", "message"),
     [
         ("baud = 115200", "baud = 300", "$.buses[0]: 2 devices at 300 baud need 2668 ms of the line in every second, 267 %; at most 92 % can be planned"),
-        ('period_s = 1\nlink = { port = "/dev/ttyUSB0", baud = 115200 }', 'period_s = 0.05\nlink = { port = "/dev/ttyUSB0", baud = 19200 }', "it fits with period_s = 0.06, or baud = 38400, or at most 1 of these 2 devices"),
+        ('period_s = 1\ntimeout_s = 0.3\nlink = { port = "/dev/ttyUSB0", baud = 115200 }', 'period_s = 0.05\nlink = { port = "/dev/ttyUSB0", baud = 19200 }', "it fits with period_s = 0.06, or baud = 38400, or at most 1 of these 2 devices"),
         ('port = "/dev/ttyUSB0", ', "", "give either 'port' (a serial port) or 'host' and 'tcp_port' (a serial server)"),
         ('port = "/dev/ttyUSB0"', 'host = "10.0.0.9"', "'host' and 'tcp_port' go together"),
         ("baud = 115200", 'baud = 115200, format = "7E1"', "$.buses[0].link.format: no '7E1'"),
@@ -123,7 +108,7 @@ async def test_the_plan_is_printed_for_people_and_for_programs(tmp_path):
 )  # fmt: skip
 async def test_ten_mistakes_are_told_in_a_sentence_each(tmp_path, before, after, message):
     config = tmp_path / "edge.toml"
-    text = CONFIG.format(broker=1883, port="/dev/ttyUSB0", identity="104729")
+    text = cabinet_toml(pole(), "/dev/ttyUSB0", 1883, period_s=1)
     config.write_text(text.replace(before, after, 1))
     code, out, err = await yemai("check", str(config))
     assert (code, out) == (2, "")
@@ -131,35 +116,11 @@ async def test_ten_mistakes_are_told_in_a_sentence_each(tmp_path, before, after,
     assert err.count("\n") == 0
 
 
-STREET = """
-agent = "edge-01"
-area = "test"
-broker = {{ host = "127.0.0.1", port = {broker} }}
-outbox = {{ path = "edge-01.db" }}
-[commands]
-texts = [{{ templates = ["限速 {{number}} km/h"] }}]
-[[buses]]
-id = "pole"
-driver = "modbus_rtu"
-period_s = 1
-link = {{ port = "{port}", baud = 115200 }}
-[[buses.devices]]
-id = "relay-01"
-profile = "waveshare_relay_8ch"
-unit = 5
-[[buses.devices]]
-id = "led-01"
-profile = "text_block_gbk"
-unit = 6
-[[buses]]
-id = "air"
-driver = "nbiot_udp"
-link = {{ host = "127.0.0.1", port = {udp} }}
-[[buses.devices]]
-id = "valve-01"
-profile = "kingda_nb_water_meter"
-identity = "00000805000001"
-"""
+TEXTS = '[commands]\ntexts = [{ templates = ["限速 {number} km/h"] }]\n'
+
+
+def street():
+    return Slave("relay-01", 5, "waveshare_relay_8ch", {}), Slave("led-01", 6, "text_block_gbk", {})
 
 
 async def hand(config, *words, force=False):
@@ -173,8 +134,9 @@ async def hand(config, *words, force=False):
 async def test_without_an_agent_a_write_holds_the_interlocks_that_the_agent_remembers(
     tmp_path, free_port, unused_udp_port
 ):
-    relay, led = Slave("relay-01", 5, "waveshare_relay_8ch", {}), Slave("led-01", 6, "text_block_gbk", {})
-    async with cabinet(tmp_path, STREET, [relay, led], broker=free_port, udp=unused_udp_port) as config:
+    relay, led = street()
+    more = TEXTS + sleeping_valve(unused_udp_port)
+    async with cabinet(tmp_path, [relay, led], free_port, more) as config:
         at = ("--config", str(config))
         told = await hand(config, "relay-01", "relay_1", "1")
         assert "'relay-01' must be spared, and there is no" in told
@@ -206,8 +168,9 @@ async def test_without_an_agent_a_write_holds_the_interlocks_that_the_agent_reme
 async def test_a_screen_is_written_by_hand_and_a_valve_that_sleeps_when_an_agent_runs(
     tmp_path, free_port, unused_udp_port, running
 ):
-    relay, led = Slave("relay-01", 5, "waveshare_relay_8ch", {}), Slave("led-01", 6, "text_block_gbk", {})
-    async with cabinet(tmp_path, STREET, [relay, led], broker=free_port, udp=unused_udp_port) as config:
+    relay, led = street()
+    more = TEXTS + sleeping_valve(unused_udp_port)
+    async with cabinet(tmp_path, [relay, led], free_port, more) as config:
         at = ("--config", str(config))
         async with up(config) as agent:
             if not running:

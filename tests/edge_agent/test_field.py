@@ -11,6 +11,7 @@ import time
 
 import pytest
 from agents import NOWHERE, Cloud, counters, start, stop, write_config
+from lines import running
 from waiting import wait_until
 
 from edge_agent.budget import Budget
@@ -73,20 +74,17 @@ async def test_an_outage_of_72_hours_is_drained_with_what_happens_now_first(tmp_
             lambda since: AgentStatus("edge-01", since is not None, keeper.boot, since or 0), {},
         )  # fmt: skip
         end = Cloud(mosquitto.port)
-        tasks = [asyncio.ensure_future(c) for c in (end.run(), uplink.run())]
-        await wait_until(lambda: uplink.window.history_bytes_per_s, 30, "history to flow")
-        began, before = clock.now_ms(), len(end.uploads)
-        gatherer.take(Reading("now", began, {"sound_level": 90.0}))
-        await gatherer.flush()
-        await wait_until(lambda: any(r["device"] == "now" for r in end.readings), 20)
-        place = [wire.decode(p, Upload).readings[0].device for p in end.uploads.values()].index("now")
-        assert place - before <= 2 * uplink.window.size, "not behind three days"
-        assert place < rounds
-        await wait_until(lambda: keeper.size == 0, 120, "all to arrive")
-        told = await keeper.counters()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with running(end.run(), uplink.run()):
+            await wait_until(lambda: uplink.window.history_bytes_per_s, 30, "history to flow")
+            began, before = clock.now_ms(), len(end.uploads)
+            gatherer.take(Reading("now", began, {"sound_level": 90.0}))
+            await gatherer.flush()
+            await wait_until(lambda: any(r["device"] == "now" for r in end.readings), 20)
+            place = [wire.decode(p, Upload).readings[0].device for p in end.uploads.values()].index("now")
+            assert place - before <= 2 * uplink.window.size, "not behind three days"
+            assert place < rounds
+            await wait_until(lambda: keeper.size == 0, 120, "all to arrive")
+            told = await keeper.counters()
     assert told.made == told.freed == end.samples == rounds * 5 + 1
     history = [wire.decode(p, Upload).readings[0] for p in end.uploads.values()]
     times = [r.time for r in history if r.device != "now" and r.time < began - 60_000]
@@ -106,12 +104,9 @@ async def test_a_full_disk_loses_nothing_that_memory_holds_and_recovers_by_itsel
     (small_disk / "filler").unlink()
     before = _made(small_disk)
     await wait_until(lambda: _made(small_disk) > before + 20, 30, "readings to be kept again")
-    end = Cloud(mosquitto.port)
-    cloud = asyncio.ensure_future(end.run())
-    await wait_until(lambda: end.samples >= before + 20, 30)
-    assert await stop(agent) == 0
-    cloud.cancel()
-    await asyncio.gather(cloud, return_exceptions=True)
+    async with running((end := Cloud(mosquitto.port)).run()):
+        await wait_until(lambda: end.samples >= before + 20, 30)
+        assert await stop(agent) == 0
     told = counters(small_disk)
     assert told["made"] == told["freed"] + told["queued"] + told["dropped"]
 
@@ -133,34 +128,26 @@ async def _is_full(config):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk read-only: run as root")
-async def test_a_read_only_disk_is_said_so_and_readings_still_arrive(tmp_path, mosquitto, small_disk):
+async def test_a_read_only_disk_is_said_so_and_readings_still_arrive(tmp_path, mosquitto, cloud, small_disk):
     config = write_config(small_disk, mosquitto.port, NOWHERE)
     log = tmp_path / "log"
     await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    end = Cloud(mosquitto.port)
-    cloud = asyncio.ensure_future(end.run())
     with log.open("ab") as out:
         agent = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "edge_agent", "--config", str(config), stderr=out
         )
-    await wait_until(lambda: len(end.readings) >= 5, 30, "readings to arrive from memory")
+    await wait_until(lambda: len(cloud.readings) >= 5, 30, "readings to arrive from memory")
     assert "outbox_is_in_memory" in log.read_text()
     assert await stop(agent) == 0
-    cloud.cancel()
-    await asyncio.gather(cloud, return_exceptions=True)
 
 
-async def test_a_corrupt_outbox_is_moved_aside_and_the_cloud_is_told(tmp_path, mosquitto):
+async def test_a_corrupt_outbox_is_moved_aside_and_the_cloud_is_told(tmp_path, mosquitto, cloud):
     config = write_config(tmp_path, mosquitto.port, NOWHERE)
     (tmp_path / "edge-01.db").write_bytes(os.urandom(20_000))
-    end = Cloud(mosquitto.port)
-    cloud = asyncio.ensure_future(end.run())
     agent = await start(config)
-    await wait_until(lambda: len(end.readings) >= 3, 20)
+    await wait_until(lambda: len(cloud.readings) >= 3, 20)
     assert await stop(agent) == 0
-    cloud.cancel()
-    await asyncio.gather(cloud, return_exceptions=True)
-    gaps = [gap for payload in end.uploads.values() for gap in wire.decode(payload, Upload).gaps]
+    gaps = [gap for payload in cloud.uploads.values() for gap in wire.decode(payload, Upload).gaps]
     assert [gap.cause for gap in gaps] == ["outbox_corrupt"]
     assert list(tmp_path.glob("edge-01.db.corrupt-*"))
 

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from agents import Cloud, cabinet, stop, up
-from lines import Slave
+from agents import Cloud, cabinet, cabinet_toml, sleeping_valve, stop, up
+from lines import Slave, running
 from waiting import wait_until
 
 from device_profiles.profile import Space
@@ -20,39 +20,7 @@ from rules.topology import Spot, Topology
 from telemetry.commands import ActionUpload
 from telemetry.errors import ConfigError
 
-SITE = """
-agent = "edge-01"
-area = "test"
-broker = {{ host = "127.0.0.1", port = {broker} }}
-outbox = {{ path = "edge-01.db" }}
-
-[[buses]]
-id = "cabinet"
-driver = "modbus_rtu"
-period_s = 0.2
-timeout_s = 0.3
-link = {{ port = "{port}", baud = 115200 }}
-[[buses.devices]]
-id = "efm-01"
-profile = "acrel_asj10l"
-unit = 1
-[[buses.devices]]
-id = "smoke-01"
-profile = "calectro_uniguard"
-unit = 2
-[[buses.devices]]
-id = "chg-01"
-profile = "heidelberg_energy_control"
-unit = 3
-[[buses.devices]]
-id = "lamp-01"
-profile = "openvmi_lamp_unit5"
-unit = 5
-[[buses.devices]]
-id = "relay-01"
-profile = "waveshare_relay_8ch"
-unit = 6
-
+LINKAGES = """
 [[linkage]]
 rule = "electrical_fire_monitor.residual_current"
 severity = "red"
@@ -78,11 +46,11 @@ value = 0
 """
 
 
-def slaves():
+def slaves(**of_the_monitor):
     return {
         slave.id: slave
         for slave in (
-            Slave("efm-01", 1, "acrel_asj10l", {"residual_current": 50.0, "tripped": 0.0}),
+            Slave("efm-01", 1, "acrel_asj10l", {"residual_current": 50.0, "tripped": 0.0}, **of_the_monitor),
             Slave("smoke-01", 2, "calectro_uniguard", {"smoke_alarm": 0.0, "fault": 0.0}),
             Slave("chg-01", 3, "heidelberg_energy_control", {"charging_enabled": 1.0, "current_limit": 16.0, "temperature": 30.0}),
             Slave("lamp-01", 5, "openvmi_lamp_unit5", {"dimming": 20.0}),
@@ -96,7 +64,10 @@ async def test_with_the_broker_dead_the_charger_goes_off_the_lamps_go_up_and_the
 ):
     street = slaves()
     await mosquitto.kill()
-    async with cabinet(tmp_path, SITE, street.values(), broker=mosquitto.port) as config, up(config) as agent:
+    async with (
+        cabinet(tmp_path, street.values(), mosquitto.port, LINKAGES, 0.2) as config,
+        up(config) as agent,
+    ):
         street["efm-01"].set("residual_current", 350.0)  # yellow: told of, but no reason to switch off
         await wait_until(lambda: '"rule": "electrical_fire' in _log(tmp_path), 20)
         assert street["chg-01"].values["charging_enabled"] == 1.0
@@ -110,11 +81,9 @@ async def test_with_the_broker_dead_the_charger_goes_off_the_lamps_go_up_and_the
         assert (Space.HOLDING, 259, (0,)) in street["chg-01"].writes
         await mosquitto.start()
         cloud = Cloud(mosquitto.port)
-        serving = asyncio.ensure_future(cloud.run())
-        await wait_until(lambda: len(_final(cloud)) >= 4, 20, "the record of every action")
-        assert await stop(agent) == 0
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        async with running(cloud.run()):
+            await wait_until(lambda: len(_final(cloud)) >= 4, 20, "the record of every action")
+            assert await stop(agent) == 0
     assert {(r.device, r.metric, r.value, str(r.state)) for r in _final(cloud)} == {
         ("chg-01", "charging_enabled", 0.0, "verified"),
         ("lamp-01", "dimming", 100.0, "verified"),
@@ -142,22 +111,21 @@ def own_pack(folder):
 
 @pytest.mark.parametrize("where", ["folder", "inline"])
 async def test_a_districts_own_limits_hold_at_the_site_under_the_ids_of_the_cloud(tmp_path, mosquitto, where):
-    street, pack = slaves(), own_pack(tmp_path / "packs")
+    street, pack = slaves(site="pole-17"), own_pack(tmp_path / "packs")
     judgement = '[judgement]\npacks = "packs"\n'
     if where == "inline":
-        pack = pack.replace("{", "{{").replace("}", "}}")
         judgement = f"[judgement.inline]\nelectrical_fire_monitor = '''\n{pack}'''\n"
     cloud = Cloud(mosquitto.port)
-    serving = asyncio.ensure_future(cloud.run())
-    text = SITE.replace('profile = "acrel_asj10l"', 'profile = "acrel_asj10l"\nsite = "pole-17"') + judgement
-    async with cabinet(tmp_path, text, street.values(), broker=mosquitto.port) as config, up(config):
+    async with (
+        running(cloud.run()),
+        cabinet(tmp_path, street.values(), mosquitto.port, LINKAGES + judgement, 0.2) as config,
+        up(config),
+    ):
         await wait_until(lambda: any(r["device"] == "efm-01" for r in cloud.readings), 20)
         street["efm-01"].set("residual_current", 150.0)
         await wait_until(lambda: street["chg-01"].values["charging_enabled"] == 0.0, 10)
         street["efm-01"].set("residual_current", 60.0)
         await wait_until(lambda: len(_told(cloud)) == 2, 20)
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
     own = tmp_path / "packs" / "electrical_fire_monitor.yaml"
     packs = load_packs([*(path for path in sorted(PACKS.glob("*.yaml")) if path.name != own.name), own])
     topology = Topology({"efm-01": Spot(site="pole-17")})
@@ -175,7 +143,7 @@ async def test_a_districts_own_limits_hold_at_the_site_under_the_ids_of_the_clou
 )  # fmt: skip
 def test_a_pack_that_cannot_be_used_is_told_of_before_anything_runs(tmp_path, tail, message):
     path = tmp_path / "edge.toml"
-    path.write_text(SITE.format(broker=1883, port="/dev/ttyS0") + tail)
+    path.write_text(cabinet_toml(slaves().values(), "/dev/ttyS0", 1883, LINKAGES + tail))
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert str(caught.value).startswith(f"{path}: {message}")
@@ -183,7 +151,7 @@ def test_a_pack_that_cannot_be_used_is_told_of_before_anything_runs(tmp_path, ta
 
 async def test_what_stands_at_a_restart_neither_begins_nor_is_acted_on_again(tmp_path, free_port):
     street = slaves()
-    async with cabinet(tmp_path, SITE, street.values(), broker=free_port) as config:
+    async with cabinet(tmp_path, street.values(), free_port, LINKAGES, 0.2) as config:
         street["smoke-01"].set("smoke_alarm", 1.0)
         async with up(config) as agent:
             await wait_until(lambda: street["lamp-01"].values["dimming"] == 100.0, 20)
@@ -219,20 +187,9 @@ async def test_what_stands_at_a_restart_neither_begins_nor_is_acted_on_again(tmp
 )  # fmt: skip
 def test_a_linkage_that_could_never_act_is_refused(tmp_path, before, after, message):
     path = tmp_path / "edge.toml"
-    more = """[[buses.devices]]
-id = "led-01"
-profile = "text_block_gbk"
-unit = 9
-[[buses]]
-id = "air"
-driver = "nbiot_udp"
-link = { port = 5683 }
-[[buses.devices]]
-id = "valve-01"
-profile = "kingda_nb_water_meter"
-identity = "00000805000001"
-"""
-    text = SITE.format(broker=1883, port="/dev/ttyS0").replace("\n[[linkage]]", f"{more}[[linkage]]", 1)
+    led = Slave("led-01", 9, "text_block_gbk", {})
+    more = sleeping_valve(5683) + LINKAGES
+    text = cabinet_toml([*slaves().values(), led], "/dev/ttyS0", 1883, more)
     path.write_text(text.replace(before, after, 1))
     with pytest.raises(ConfigError) as caught:
         load_config(path)
