@@ -23,7 +23,7 @@ import msgspec
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Tie = Literal["first", "cause", "device", "group", "site", "near", "person"]
 _RANK: dict[Tie, int] = {"cause": 0, "device": 1, "group": 2, "site": 3, "near": 4}
@@ -105,16 +105,54 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True):
                 return Text(f"由{self.by}归入", f"put here by {self.by}")
 
 
+class Standing:
+    """What the open incidents hold, by incident, device and rule, and by where an alarm would have to be to have a tie to it.
+
+    A storm asks once for each alarm, so nobody may have to look at everything that stands.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows, self._band_m = windows, max(windows.near_m, 1.0)
+        self._members: dict[tuple[str, str, str], Member] = {}
+        self._at: dict[tuple[str, str | int], set[tuple[str, str, str]]] = {}
+
+    def get(self, key: tuple[str, str, str]) -> Member | None:
+        """Return what an incident holds of a rule on a device."""
+        return self._members.get(key)
+
+    def put(self, key: tuple[str, str, str], member: Member) -> None:
+        """Note it, in the place of what was noted before."""
+        self._members[key] = member
+        for where in self._places(member.place):
+            self._at.setdefault(where, set()).add(key)
+
+    def ties(self, place: Place, began_ms: int) -> Sequence[tuple[str, Why]]:
+        """Return the incidents that an alarm has a tie to, the closest first, each with its reason."""
+        keys = set().union(*(self._at.get(where, ()) for where in self._places(place, aside=1)))
+        return ties(place, began_ms, [self._members[key] for key in keys], self._windows)
+
+    def _places(self, place: Place, aside: int = 0) -> Iterator[tuple[str, str | int]]:
+        yield "device", place.device
+        for group in place.groups:
+            yield "group", group
+        if place.site:
+            yield "site", place.site
+        if place.lat is not None:
+            band = math.floor(place.lat * _METRES / self._band_m)
+            for n in range(band - aside, band + aside + 1):
+                yield "latitude", n
+
+
 def ties(
     place: Place, began_ms: int, members: Iterable[Member], windows: Windows
 ) -> Sequence[tuple[str, Why]]:
-    """Return the incidents that an alarm has a tie to, the closest first, each with its reason."""
+    """Return the incidents that an alarm has a tie to, whatever the order of ``members``; see :meth:`Standing.ties`."""
     best: dict[str, tuple[tuple[Any, ...], Why]] = {}
     for member in members:
         why = _tie(place, began_ms, member, windows)
         if why is None:
             continue
-        rank = (_RANK[why.tie], why.seconds, why.metres or 0.0, member.first_ms, member.incident)
+        rank = (_RANK[why.tie], why.seconds, why.metres or 0.0, member.first_ms, member.incident, why.to)
         if member.incident not in best or rank < best[member.incident][0]:
             best[member.incident] = (rank, why)
     return [(incident, why) for incident, (_, why) in sorted(best.items(), key=lambda item: item[1][0])]

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from command_center import correlation
 from command_center.cap import issuing
-from command_center.correlation import Member, Place, Why, Windows
+from command_center.correlation import Member, Place, Standing, Why, Windows
 from command_center.lifecycle import Alarm
 from command_center.tables import actions as _actions
 from command_center.tables import alarms as _alarms
@@ -91,7 +91,7 @@ class Incidents:
 
     async def _join(self, db: AsyncConnection, fresh: Sequence[Alarm], now: int) -> dict[str, str]:
         """Return the incident of each alarm; write the new incidents and who belongs to which."""
-        members = await self._standing(db)
+        standing = await self._standing(db)
         causes = {alarm.by_design for alarm in fresh if alarm.by_design}
         known = await db.execute(
             sa.select(_members.c.alarm, _members.c.incident)
@@ -103,7 +103,7 @@ class Incidents:
         opened, joined = [], []
         for alarm in fresh:
             place = self.place_of(alarm.device)
-            found = list(correlation.ties(place, alarm.began_ms, members.values(), self.windows))
+            found = list(standing.ties(place, alarm.began_ms))
             if cause := of_cause.get(alarm.by_design or "") or of.get(alarm.by_design or ""):
                 why = Why("cause", alarm.by_design or "")
                 found = [(cause, why), *(one for one in found if one[0] != cause)]
@@ -116,7 +116,7 @@ class Incidents:
                 opened.append(_opened(incident, alarm, correlation.path([place], self.sites())))
             of[alarm.id] = incident
             mine = incident, alarm.device, alarm.rule
-            members[mine] = correlation.widened(members.get(mine), incident, place, alarm.began_ms)
+            standing.put(mine, correlation.widened(standing.get(mine), incident, place, alarm.began_ms))
             joined.append(_joined(incident, alarm, place, Joined(why, tuple(key for key, _ in others)), now))
         if opened:
             await db.execute(_incidents.insert(), opened)
@@ -124,8 +124,8 @@ class Incidents:
             await db.execute(_members.insert(), joined)
         return of
 
-    async def _standing(self, db: AsyncConnection) -> dict[tuple[str, str, str], Member]:
-        """Return what the open incidents hold, by incident, device and rule."""
+    async def _standing(self, db: AsyncConnection) -> Standing:
+        """Return what the open incidents hold."""
         m = _members.c
         rows = await db.execute(
             sa.select(m.incident, m.device, m.rule, sa.func.min(m.began_ms), sa.func.max(m.began_ms))
@@ -134,21 +134,24 @@ class Incidents:
             .group_by(m.incident, m.device, m.rule)
         )
         places: dict[str, Place] = {}
-        members: dict[tuple[str, str, str], Member] = {}
+        standing = Standing(self.windows)
         for incident, device, rule, began, until in rows:
             if device not in places:
                 places[device] = self.place_of(device)
-            members[incident, device, rule] = Member(incident, places[device], began, until)
-        return members
+            standing.put((incident, device, rule), Member(incident, places[device], began, until))
+        return standing
 
     async def _refresh(
         self, db: AsyncConnection, told: Iterable[tuple[str, Alarm]], fresh: set[str], now: int
     ) -> None:
         """Let each incident be as bad as its worst alarm and as wide as all of them; open again what asks again."""
-        told, sites = list(told), self.sites()
-        rows = await db.execute(sa.select(_incidents).where(_incidents.c.id.in_({key for key, _ in told})))
+        of: dict[str, list[Alarm]] = {}
+        for incident, alarm in told:
+            of.setdefault(incident, []).append(alarm)
+        sites = self.sites()
+        rows = await db.execute(sa.select(_incidents).where(_incidents.c.id.in_(of)))
         for row in rows.all():
-            mine = [alarm for key, alarm in told if key == row.id]
+            mine = of[row.id]
             body = msgspec.json.decode(row.body, type=Body)
             worst = max(mine, key=lambda alarm: (alarm.worst, -alarm.began_ms, alarm.id))
             values: dict[str, Any] = {}
