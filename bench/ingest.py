@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.abuser import Abuser
 from bench.district import AREA, District
 from bench.figure import Figure
 from bench.live import Live, percentile_ms
@@ -36,7 +37,7 @@ GROWTH = (1_000, 10_000, 100_000)
 DEVICES, AGENTS, A_SECOND = 20_000, 200, 2000
 DISTRICT_S = float(os.environ.get("BENCH_DISTRICT_S", "60"))
 BACKLOG_VALUES = int(os.environ.get("BENCH_BACKLOG_VALUES", "3600000"))
-ABUSES = 5
+ABUSES = 9
 WINDOW = 32
 """Old uploads of one agent on their way at once: half of an agent's window."""
 
@@ -123,13 +124,14 @@ def _abuse() -> Iterator[Figure]:
     found: list[float] = []
     with tempfile.TemporaryDirectory() as folder, Stage(Path(folder) / "s", district, stores()[-1]) as stage:
         stage.start_ingest()
-        live = Live(district, A_SECOND, [])
-        asyncio.run(_play(stage, live, 10))
-        for turn in range(2 * ABUSES + 1):
-            live.commit_s.clear()
-            live.abuse = 99 * rate * (turn % 2)
-            asyncio.run(_play(stage, live, turn_s))
-            found.append(percentile_ms(live.commit_s, 99))
+        live = Live(district, A_SECOND, [], without=0)
+        with Abuser(stage.broker_port, DEVICES, AGENTS, rate) as abuser:
+            asyncio.run(_play(stage, live, 10))
+            for turn in range(2 * ABUSES + 1):
+                live.commit_s.clear()
+                abuser.a_second.value = rate * (100 if turn % 2 else 1)
+                asyncio.run(_play(stage, live, turn_s))
+                found.append(percentile_ms(live.commit_s, 99))
     quiet = [(before + after) / 2 for before, after in zip(found[::2], found[2::2], strict=False)]
     ratios = [with_it / without for with_it, without in zip(found[1::2], quiet, strict=True)]
     size = f"{AGENTS - 1} agents at {rate}/s, one at {100 * rate}/s, {len(found)} turns of {turn_s:g} s"

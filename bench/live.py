@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from bench.district import District, Past
     from simulators.load import Fleet
 
-_TURN_S = 0.02  # messages are sent in so many small handfuls
+_TURN_S = (
+    0.005  # so small are the handfuls that messages are sent in: they must not beat with the turns of ingest
+)
 _FIRES_A_SECOND = 5
 _SETTLE_S = 30.0
 
@@ -30,10 +32,19 @@ class Live:
 
     :param a_second: uploads a second in all, one reading each.
     :param backlog: for each agent, uploads that wait; ``window`` of an agent's are on their way at once.
+    :param without: the agent that somebody else plays; the others send as much as they would beside it.
     """
 
-    def __init__(self, district: District, a_second: int, backlog: Sequence[Past], window: int = 0) -> None:
-        self._district, self._a_second = district, a_second
+    def __init__(
+        self,
+        district: District,
+        a_second: int,
+        backlog: Sequence[Past],
+        window: int = 0,
+        *,
+        without: int = -1,
+    ) -> None:
+        self._district, self._a_second, self._without = district, a_second, without
         self._backlog, self._window = backlog, window
         self._places = {name: n for n, name in enumerate(district.agents)}
         self._sent: list[dict[int, float]] = [{} for _ in district.agents]
@@ -42,12 +53,9 @@ class Live:
         self._refill = set(range(len(district.agents))) if window else set[int]()
         self.fleet: Fleet
         self.commit_s: list[float] = []
-        """From publish to committed, of all agents but the first."""
-        self.first_s: list[float] = []
+        """From publish to committed."""
         self.alarm_s: list[float] = []
         self.samples = 0
-        self.abuse = 0
-        """Uploads a second that agent 0 sends beside its own."""
 
     def received(self, topic: str, payload: bytes) -> None:
         """Take what the platform says."""
@@ -68,8 +76,7 @@ class Live:
 
     def _committed(self, agent: int, first: int, last: int, now: float) -> None:
         mine = self._sent[agent]
-        took = [now - mine.pop(seq) for seq in [seq for seq in mine if first <= seq <= last]]
-        (self.commit_s if agent else self.first_s).extend(took)
+        self.commit_s += [now - mine.pop(seq) for seq in [seq for seq in mine if first <= seq <= last]]
         old = self._old[agent]
         if old:
             gone = {seq for seq in old if first <= seq <= last}
@@ -80,19 +87,17 @@ class Live:
     async def run(self, seconds: float, until_drained: bool = False) -> float:  # noqa: FBT001, FBT002
         """Send for so long (or until the backlog is gone); return how long it took until all was committed."""
         order, began = self._district.rounds(1), time.perf_counter()
-        sent = fires = abused = 0
-        firsts = range(0, len(self._district.devices), len(self._district.agents))
+        sent = fires = 0
         while (passed := time.perf_counter() - began) < seconds and not (until_drained and self.drained):
             messages = []
             while sent < passed * self._a_second:
                 agent, devices = next(order)
+                sent += 1
+                if agent == self._without:
+                    continue
                 fire = fires < passed * _FIRES_A_SECOND and self._can_burn(devices[0])
                 fires += fire
                 messages.append(self._upload(agent, devices, fire=fire))
-                sent += 1
-            while abused < passed * self.abuse:
-                messages.append(self._upload(0, [firsts[abused % len(firsts)]], fire=False))
-                abused += 1
             messages += self._history()
             await self.fleet.publish(messages)
             await asyncio.sleep(_TURN_S)

@@ -131,13 +131,15 @@ class Pipeline:
                 gathered_s = self._clock.monotonic() - gathering_since  # while something else had its turn
                 arrived = await source.take(MOST_MESSAGES, max(0.0, LINGER_S - gathered_s))
             if arrived:
+                gathering_since = (
+                    self._clock.monotonic()
+                )  # what comes during the commit need not wait longer for it
                 acks, news = await until_committed(on_thread, self.process, arrived)
                 source.done(arrived)
                 source.acknowledge(acks)
                 self._metrics.ack_latency.observe((self._clock.now_ms() - arrived[0].received_ms) / 1000)
                 self._metrics.queue.set(source.waiting())
                 committed(news)
-                gathering_since = self._clock.monotonic()
             passed_over += source.waiting() >= MOST_MESSAGES
             can_go_on = self._turns.waiting and not self._ledger.frames.is_full
             if can_go_on and (source.waiting() < MOST_MESSAGES or passed_over >= _PASSED_OVER_MOST):

@@ -27,17 +27,19 @@ _FLUSH_BYTES = 1 << 16
 class Fleet:
     """``async with Fleet(...)``; ``received(topic, payload)`` is told of what arrives."""
 
-    def __init__(self, host: str, port: int, area: str, received: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self, host: str, port: int, area: str, received: Callable[[str, bytes], None], *, name: str = "fleet"
+    ) -> None:
         self._host, self._port, self._area, self._received = host, port, area, received
+        self._name = name
         self._packet = 0
         self.unacknowledged = 0
         """Messages that the broker has not acknowledged."""
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        name = b"fleet"
         head = b"\x00\x04MQTT\x04" + bytes([_CLEAN_SESSION]) + b"\x00\x00"  # no keep-alive
-        self._writer.write(_framed(_CONNECT, head + _text(name)))
+        self._writer.write(_framed(_CONNECT, head + _text(self._name.encode())))
         if (await self._reader.readexactly(4))[3] != 0:
             raise ConnectionRefusedError("the broker refused the connection")
         self._listening = asyncio.ensure_future(self._listen())
