@@ -21,6 +21,7 @@ from command_center.routes import (
     alarms,
     audit,
     cap,
+    contacts,
     figures,
     holds,
     incidents,
@@ -52,7 +53,19 @@ def make_api(center: Center) -> FastAPI:
     api.state.gate = center.gate
     map_errors(api)
     api.add_middleware(Guard, secure=center.gate.secure)
-    for routes in (alarms, holds, audit, receipts, plans, incidents, cap, sessions, people, figures):
+    for routes in (
+        alarms,
+        holds,
+        audit,
+        receipts,
+        plans,
+        incidents,
+        cap,
+        sessions,
+        people,
+        contacts,
+        figures,
+    ):
         routes.add(api, center)
     add_docs(api)
     _add_page(api, center)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from command_center.channel import Message
 from command_center.lifecycle import Alarm
+from command_center.people import contacts
 from command_center.rosters import minutes, on_duty
 from command_center.tables import alarms as _alarms
 from command_center.tables import notices as _notices
@@ -111,13 +112,14 @@ class Telling:
         states: list[dict[str, Any]] = []
         notices: list[dict[str, Any]] = []
         again: list[dict[str, Any]] = []
+        proven = await contacts.proven(db)
         for row in rows:
             due, alarm = msgspec.json.decode(row["body"], type=Due), standing.get(row["alarm"])
             policy = self._told.named(due.policy)
             if alarm is None or not alarm.asks or policy is None or due.step >= len(policy.steps):
                 states.append({"key": row["id"], "to": "cancelled"})
                 continue
-            made = self._notices(row["id"], policy, due, alarm, now_ms)
+            made = self._notices(row["id"], policy, due, alarm, now_ms, proven)
             notices += made
             states.append({"key": row["id"], "to": "done" if made else "nobody"})
             if due.step == len(policy.steps) - 1 and due.repeat < policy.repeat_most:
@@ -155,9 +157,12 @@ class Telling:
             for n, step in enumerate(policy.steps)
         ]  # fmt: skip
 
-    def _notices(self, key: str, policy: Policy, due: Due, alarm: Alarm, now: int) -> list[dict[str, Any]]:
+    def _notices(
+        self, key: str, policy: Policy, due: Due, alarm: Alarm, now: int, proven: frozenset[str]
+    ) -> list[dict[str, Any]]:
         made = []
-        for who, address, by in addressed(self._told, policy.steps[due.step], now):
+        is_red = alarm.worst is Severity.RED
+        for who, address, by in addressed(self._told, policy.steps[due.step], now, proven, is_red=is_red):
             body = Body("repeat" if due.repeat else "alarm", address, by[1:])
             made.append(notice_row(f"{key}/{who}/0", alarm, who, by[0], body, now))
         return made
@@ -208,8 +213,13 @@ class Telling:
             await db.execute(_notices.insert(), made)
 
 
-def addressed(told: Told, step: Step, now_ms: int) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Return whom a step reaches now: each with the address at the first channel, and all channels in order."""
+def addressed(
+    told: Told, step: Step, now_ms: int, proven: frozenset[str], *, is_red: bool
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return whom a step reaches now: each with the address at the first channel, and all channels in order.
+
+    ``proven`` are the keys of the addresses that are known to reach their people; they come first.
+    """
     people: list[str] = []
     for name in step.tell:
         rosters = told.setup.rosters
@@ -217,7 +227,8 @@ def addressed(told: Told, step: Step, now_ms: int) -> list[tuple[str, str, tuple
     found = []
     for who in dict.fromkeys(people):
         reach = told.setup.people[who].reach
-        if by := tuple(channel for channel in step.by if channel in reach):
+        by = tuple(channel for channel in step.by if channel in reach)
+        if by := contacts.in_order(told, who, by, proven, is_red=is_red):
             found.append((who, reach[by[0]], by))
     return found
 
@@ -252,6 +263,7 @@ async def of_alarm(db: AsyncConnection, alarm: str, told: Told) -> list[dict[str
         sa.select(_notices).where(_notices.c.alarm == alarm).order_by(_notices.c.created_ms, _notices.c.id)
     )
     found = []
+    proven = await contacts.proven(db)
     for row in rows:
         body, person = msgspec.json.decode(row.body, type=Body), told.setup.people.get(row.person)
         found.append(
@@ -261,6 +273,7 @@ async def of_alarm(db: AsyncConnection, alarm: str, told: Told) -> list[dict[str
                 "created_ms": row.created_ms, "due_ms": row.due_ms, "sent_ms": row.sent_ms, "done_ms": row.done_ms,
                 "provider_id": row.provider_id, "code": body.code, "said": body.said, "receipt": body.digest,
                 "bundle": row.bundle,
+                "verified": contacts.is_good(told, row.person, row.channel, body.address, proven),
             }
         )  # fmt: skip
     waiting = await db.execute(

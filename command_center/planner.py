@@ -17,12 +17,14 @@ import sqlalchemy as sa
 from command_center import audit, led
 from command_center.correlation import Place, metres
 from command_center.notices import Body, addressed, notice_row
+from command_center.people import contacts
 from command_center.plans import Action, Choice, Mode, Plan, Plans, choose
 from command_center.runs import NEEDED, OPEN, Order, Run, row_of
 from command_center.tables import actions as _actions
 from command_center.tables import notices as _notices
 from command_center.tables import runs as _runs
 from telemetry.errors import Refused
+from telemetry.severity import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,15 +133,19 @@ class Planner:
                 problem = f"no '{around.class_}' within {around.within_m:g} m" if around else "no device"
                 await self._insert(db, run, action, "-", "failed", problem)
         if run.mode == "live" and run.alarm is not None and self._told:
-            rows = self._messages(run, run.alarm, self._told)
+            rows = self._messages(run, run.alarm, self._told, await contacts.proven(db))
             if rows:
                 await db.execute(_notices.insert(), rows)
 
-    def _messages(self, run: Beginning, alarm: Alarm, told: Told) -> list[dict[str, Any]]:
+    def _messages(
+        self, run: Beginning, alarm: Alarm, told: Told, proven: frozenset[str]
+    ) -> list[dict[str, Any]]:
         """Return the notices to those whom the plan names, besides those whom the policy names."""
         rows = []
         for n, step in enumerate(run.plan.tell):
-            for who, address, by in addressed(told, step, run.now):
+            for who, address, by in addressed(
+                told, step, run.now, proven, is_red=alarm.worst is Severity.RED
+            ):
                 key = f"{alarm.id}/plan.{run.plan.id}.{n}/{who}"[:150]
                 row = notice_row(key, alarm, who, by[0], Body("plan", address, by[1:]), run.now)
                 rows.append({**row, "due_ms": run.now + int(step.after_s * 1000)})

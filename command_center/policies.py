@@ -7,7 +7,7 @@ with the most fields given, then the first in the file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -98,6 +98,8 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last part of the address at which vendors report: ``/api/receipts/<channel>/<token>``."""
     single_most: int = 4
     digest_s: float = 120.0
+    unverified: Literal["last", "red_only"] = "last"
+    """When an address is used that nobody has proven: after those that are, or after those and for red alarms only."""
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -36,7 +36,11 @@ def _with_people(_: sa.Connection) -> None:
     """3 → 4: people, their sessions, links and failures have tables, which make themselves."""
 
 
-PART = Part("desk", events.name, "", (_with_longer_events, _with_incidents, _with_people))
+def _with_contacts(_: sa.Connection) -> None:
+    """4 → 5: proven contacts and links in messages have tables, which make themselves."""
+
+
+PART = Part("desk", events.name, "", (_with_longer_events, _with_incidents, _with_people, _with_contacts))
 
 
 def prepare(db: sa.Connection) -> Found:

@@ -237,3 +237,35 @@ failures = sa.Table(  # how often signing in failed in a row, for an account or 
     sa.Column("last_ms", sa.BigInteger, nullable=False),
     sa.Column("until_ms", sa.BigInteger, nullable=False),
 )
+
+contacts = (
+    sa.Table(  # how a person is reached: proven by a code or by somebody's word, for the address it then had
+        "contacts",
+        metadata,
+        sa.Column("key", sa.String(64), primary_key=True),  # hash of person, channel and address
+        sa.Column("person", sa.String(64), nullable=False),
+        sa.Column("channel", sa.String(64), nullable=False),
+        sa.Column(
+            "code", sa.String(64), nullable=False
+        ),  # hash of the code that was sent; '' when none is good
+        sa.Column("sent_ms", sa.BigInteger, nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("proven_ms", sa.BigInteger),
+        sa.Column("by", sa.String(64), nullable=False),
+        sa.Column("reason", sa.String(200), nullable=False),  # of who vouched; '' for a code
+    )
+)
+
+answer_links = (
+    sa.Table(  # one in a message: acknowledges one alarm as one person, once; only its hash is kept
+        "answer_links",
+        metadata,
+        sa.Column("key", sa.String(64), primary_key=True),
+        sa.Column("notice", sa.String(160), nullable=False, index=True),
+        sa.Column("alarm", sa.String(64), nullable=False),
+        sa.Column("person", sa.String(64), nullable=False),
+        sa.Column("channel", sa.String(64), nullable=False),
+        sa.Column("ends_ms", sa.BigInteger, nullable=False, index=True),
+        sa.Column("used_ms", sa.BigInteger),
+    )
+)

@@ -6,7 +6,6 @@ Nothing is remembered outside the database: a notice found ``sending`` at a star
 from __future__ import annotations
 
 import asyncio
-import random
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from command_center.channel import Channel, Message, Receipt, Report
 from command_center.lifecycle import Alarm
 from command_center.limits import Limiter
 from command_center.notices import SENT, Body, Telling, notice_row
+from command_center.retries import next_step, retry_ms
 from command_center.tables import alarms as _alarms
 from command_center.tables import notices as _notices
 from command_center.tables import steps as _steps
@@ -39,7 +39,6 @@ SINGLES_MS = 600_000
 EXPIRES_MS = 24 * 3_600_000
 _AT_ONCE = 8
 _LATER_MS = 1000
-_MOST_ATTEMPTS = 5
 log = structlog.get_logger()
 
 
@@ -181,6 +180,16 @@ class Teller:
             await self._record(row, Receipt(one.outcome, one.code, provider_id=one.provider_id), now)
         return pressed
 
+    async def prove(self, person: str, channel: str, address: str, code: str) -> Receipt:
+        """Send somebody a code by one channel, within its limits; raise :class:`Unavailable` where it cannot be now."""
+        who = self._told.setup.people[person]
+        facts = wording.code(code, who.lang)
+        if not self._limiters[channel].take(person, now := self._clock.now_ms(), urgent=False):
+            raise Unavailable(f"'{channel}' may send no more now")
+        title = f"[{facts['level']}] {facts['title']}"
+        message = Message(f"code/{person}/{now}", title, facts["device"], urgent=False, facts=facts)
+        return await self._channels[channel].send(message, address)
+
     async def _recent(self, db: Any, name: str, people: set[str], now: int) -> dict[str, tuple[int, int]]:
         """Return for each person how many single messages went out in ten minutes, and when the last digest did."""
         c = _notices.c
@@ -282,9 +291,9 @@ class Teller:
             values["body"] = msgspec.json.encode(msgspec.structs.replace(body, message=None))
         if receipt.outcome not in SENT:
             schedule = getattr(self._told.kinds[row.channel], "RETRIES_S", ())
-            retry_ms = _retry_ms(row, receipt, bool(body.left), schedule)
-            if retry_ms is not None:
-                values |= {"state": "pending", "due_ms": now + retry_ms, "done_ms": None}
+            again_ms = retry_ms(row, receipt, bool(body.left), schedule)
+            if again_ms is not None:
+                values |= {"state": "pending", "due_ms": now + again_ms, "done_ms": None}
             else:
                 values["state"] = "failed"
                 onward = self._onward(row, body, now)
@@ -293,7 +302,7 @@ class Teller:
             if onward:
                 await db.execute(_notices.insert().values(onward))
             elif values["state"] == "failed" and (
-                key := _next_step(row.id)
+                key := next_step(row.id)
             ):  # nobody there: do not wait for it
                 mine = (_steps.c.id == key) & (_steps.c.state == "pending") & (_steps.c.due_ms > now)
                 await db.execute(_steps.update().where(mine).values(due_ms=now))
@@ -353,42 +362,3 @@ class Teller:
         if not self._problem:
             log.warning("teller_waits", problem=problem)
         self._problem = problem
-
-
-def _next_step(notice: str) -> str | None:
-    """Return the id of the step after the one that a notice is of.
-
-    >>> _next_step("a1/3.0/wang/1"), _next_step("digest/app/wang/1764")
-    ('a1/3.1', None)
-    """
-    chain, dot, number = "/".join(notice.split("/")[:2]).rpartition(".")
-    return f"{chain}.{int(number) + 1}" if dot and number.isdigit() and not chain.endswith("/over") else None
-
-
-def _retry_ms(
-    row: Any,
-    receipt: Receipt,
-    others: bool,  # noqa: FBT001
-    schedule: Sequence[float] = (),
-) -> int | None:
-    """Return when to try the same channel again, or None to go on by the next: an urgent notice within 5 s.
-
-    A channel's own ``schedule`` (seconds) holds where there is no next one.
-    """
-    if receipt.outcome == "failed_perm":
-        return None
-    if others:
-        patience = 1 if row.urgent else 2
-        if row.attempts >= patience or receipt.wait_s > 2 or (row.urgent and receipt.code == "unavailable"):
-            return None
-        return 1000
-    if schedule:
-        tried = int(row.attempts)
-        if tried >= len(schedule):
-            return None
-        spread = 1 + random.random() / 10  # noqa: S311 - so that not all come back at once
-        return max(int(receipt.wait_s * 1000), int(schedule[tried] * 1000 * spread))
-    if row.attempts >= _MOST_ATTEMPTS * (10 if row.urgent else 1):
-        return None
-    backoff: int = 1000 * 2 ** min(int(row.attempts), 6)
-    return max(int(receipt.wait_s * 1000), min(60_000, backoff))

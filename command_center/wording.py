@@ -38,6 +38,16 @@ def facts(
     }
 
 
+def code(digits: str, lang: Literal["zh", "en"]) -> dict[str, str]:
+    """Return the facts of a message that carries a code, so that a template made for alarms can carry it too."""
+    words = {
+        "zh": ("核验", f"核验码 {digits}", "在指挥中心输入，10 分钟内有效"),
+        "en": ("Check", f"code {digits}", "enter it at the command centre within 10 minutes"),
+    }
+    level, title, device = words[lang]
+    return {"level": level, "title": title, "device": device, "value": digits, "time": "", "state": ""}
+
+
 def said_later(facts: dict[str, str], at_ms: int, zone: ZoneInfo) -> dict[str, str]:
     """Return the facts of a message that comes later than its alarm, with its own time beside the state.
 

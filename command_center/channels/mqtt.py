@@ -11,6 +11,7 @@ from telemetry.broker import BrokerConfig
 from telemetry.errors import Unavailable
 
 LIMITS = Limits(credentials=((600, 60.0),))
+READ_BY_PEOPLE = False
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

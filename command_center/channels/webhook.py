@@ -25,6 +25,7 @@ from telemetry.config import Secret
 from telemetry.errors import Refused
 
 LIMITS = Limits(credentials=((60, 60.0),), most_bytes=20_000)
+READ_BY_PEOPLE = False
 RETRIES_S = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
 """When to try again, after Standard Webhooks: a receiver may be away for three days."""
 LASTS_S = 80 * 3600.0

@@ -94,6 +94,8 @@ class NoticeNow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     said: str | UnsetType = UNSET
     receipt: str | UnsetType = UNSET
     bundle: str | UnsetType | None = UNSET
+    verified: bool | UnsetType = UNSET
+    """Whether this address was proven to reach the person."""
 
 
 class AlarmRecord(AlarmNow, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from command_center.people.contacts import Contact
 from command_center.people.rights import Right, Role
 from command_center.people.sessions import Session
 from telemetry.text import Text
@@ -77,6 +78,13 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     active: bool
     enrolled: bool
     second_factor: bool
+
+
+class Contacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How people are reached; ``sent`` is what a vendor said of the code just sent."""
+
+    contacts: list[Contact]
+    sent: str | UnsetType = UNSET
 
 
 class Everybody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -40,11 +40,26 @@ def run(config: ConfigFile) -> None:
 
 @app.command(help=say("检查配置文件，不运行。", "Check the configuration and run nothing."))
 def check(config: ConfigFile) -> None:
-    """Check the configuration."""
-    from command_center.config import load_config  # noqa: PLC0415 - heavy
+    """Check the configuration, and say whom no proven address reaches."""
+    import asyncio  # noqa: PLC0415 - heavy
 
-    load_config(config)
+    from command_center import policies  # noqa: PLC0415
+    from command_center.config import load_config  # noqa: PLC0415
+    from command_center.people import contacts  # noqa: PLC0415
+
+    loaded = load_config(config)
     typer.echo(say(f"{config}：没有问题", f"{config}: nothing is wrong"))
+    if loaded.notify.file is None:
+        return
+    told = policies.load(loaded.notify.file)
+    for who, channels in asyncio.run(contacts.unreached(loaded.desk.url, told)):
+        name, by = told.setup.people[who].name, ", ".join(channels)
+        typer.echo(
+            say(
+                f"{name.zh}（{who}）没有已核验的联系方式：{by}",
+                f"{name.en} ({who}) has no verified contact: {by}",
+            )
+        )
 
 
 @app.command(
