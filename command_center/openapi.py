@@ -22,7 +22,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 from msgspec import UNSET, UnsetType
 
-from command_center.people.rights import OF_PEOPLE_ONLY, Right, needed
+from command_center.people.rights import OF_PEOPLE_ONLY, Need, needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 _REFS = "#/components/schemas/{name}"
 _MARK = "__answers__"
+_COME_AGAIN = {
+    "Retry-After": {"description": "Seconds until then", "schema": {"type": "integer", "minimum": 1}}
+}
 
 
 class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +74,7 @@ def answers(*kinds: Any, media: str = "application/json", also: tuple[int, ...] 
 
 def describe(api: FastAPI, cookie: str) -> None:
     """Let ``/openapi.json`` say all of it; raise LookupError for a route that does not say what it answers."""
-    shown = [(route, right) for route, right in needed(api) if route.include_in_schema]
+    shown = [(route, need) for route, need in needed(api) if route.include_in_schema]
     silent = [route.path for route, _ in shown if not hasattr(route.endpoint, _MARK)]
     if silent:
         raise LookupError(f"add @answers(…) to {', '.join(silent)}")
@@ -84,12 +87,13 @@ def describe(api: FastAPI, cookie: str) -> None:
     api.openapi = openapi  # type: ignore[method-assign]
 
 
-def _openapi(api: FastAPI, shown: list[tuple[APIRoute, Right | None]], cookie: str) -> dict[str, Any]:
+def _openapi(api: FastAPI, shown: list[tuple[APIRoute, Need | None]], cookie: str) -> dict[str, Any]:
     told = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
     kinds = [Problem, *(kind for route, _ in shown for kind in getattr(route.endpoint, _MARK).kinds)]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=_REFS)
     rest = iter(schemas[1:])
-    for route, right in shown:
+    for route, need in shown:
+        right = need.right if need else None
         says: Answers = getattr(route.endpoint, _MARK)
         mine = [next(rest) for _ in says.kinds]
         content = {says.media: {"schema": mine[0] if len(mine) == 1 else {"anyOf": mine}} if mine else {}}
@@ -103,7 +107,8 @@ def _openapi(api: FastAPI, shown: list[tuple[APIRoute, Right | None]], cookie: s
             operation["responses"] = fine | {
                 str(status): {"description": HTTPStatus(status).phrase}
                 | ({"content": problem} if status >= 400 else {})
-                for status in _others(operation, method, right, says)
+                | ({"headers": _COME_AGAIN} if status == 429 else {})
+                for status in _others(operation, method, need, says)
             }
             operation["x-right"] = right
             operation["security"] = [] if right == "open" else [{"session": []}]
@@ -131,9 +136,11 @@ def _fine(says: Answers) -> list[int]:
     return [200, *(status for status in says.also if 200 <= status < 300)]
 
 
-def _others(operation: dict[str, Any], method: str, right: Right | None, says: Answers) -> list[int]:
+def _others(operation: dict[str, Any], method: str, need: Need | None, says: Answers) -> list[int]:
     found = {503, *(status for status in says.also if status >= 300)}
-    if right != "open":
+    if need is None or need.counted:
+        found.add(429)
+    if need is None or need.right != "open":
         found |= {401, 403}
     if operation.get("parameters") or "requestBody" in operation:
         found.add(422)

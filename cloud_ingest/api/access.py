@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from telemetry.bucket import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "yemai_"
 _INCLUDES = {"read": ("read",), "registry": ("read", "registry"), "admin": ("read", "registry", "admin")}
-_BURST_S = 10.0  # of its rate a key may use at once
 
 _bearer = HTTPBearer(auto_error=False, description="Authorization: Bearer KEY")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -49,7 +49,7 @@ class Access:
 
     def __init__(self, keys: Sequence[KeyConfig], clock: Clock) -> None:
         self._keys = {key.sha256: key for key in keys}
-        self._buckets = {key.name: _Bucket(key.per_minute / 60, clock) for key in keys}
+        self._buckets = {key.name: Bucket(key.per_minute, clock) for key in keys}
 
     def needs(self, scope: Scope) -> Any:
         """Return the dependency that lets a request with this scope through, and tells whose it is."""
@@ -78,24 +78,6 @@ class Access:
         if not any(scope in _INCLUDES[own] for own in key.scopes):
             raise HTTPException(403, f"key '{key.name}' has not the scope '{scope}'")
         return key.name
-
-
-class _Bucket:
-    """A token bucket."""
-
-    def __init__(self, per_s: float, clock: Clock) -> None:
-        self._per_s, self._clock = per_s, clock
-        self._most = max(1.0, per_s * _BURST_S)
-        self._left, self._at = self._most, clock.monotonic()
-
-    def take(self) -> int:
-        """Take one; return after how many seconds there is one, 0 when it was taken."""
-        now = self._clock.monotonic()
-        self._left, self._at = min(self._most, self._left + (now - self._at) * self._per_s), now
-        if self._left < 1:
-            return math.ceil((1 - self._left) / self._per_s)
-        self._left -= 1
-        return 0
 
 
 async def _local(_: Request) -> str:

@@ -4,6 +4,7 @@
 read               while the session lasts: a screen goes on showing alarms, whoever looks
 all else           as long as the person was there within ``idle_min``; then the password is asked again
 change by cookie   only from our own page: its Origin, or what the browser says in Sec-Fetch-Site
+as often as        ``rates.py`` says: each session, each key, and each address where nobody is known
 =================  =====================================================================================
 """
 
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING
 
 from command_center.answers import Denied
 from command_center.people import sessions, users
-from command_center.people.rights import ONLOOKING, Person, Right, rights_of
+from command_center.people.rates import Rates, lane_of
+from command_center.people.rights import ONLOOKING, Person, Right, address_of, rights_of
 from command_center.people.sessions import SEEN_EVERY_MS, hash_of
 from command_center.people.settings import rights_of_key
+from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
     from fastapi import Request
     from fastapi.responses import Response
 
+    from command_center.people.rates import Lane
     from command_center.people.sessions import Session
     from command_center.people.settings import PeopleConfig
     from command_center.store import Store
@@ -36,22 +40,42 @@ class Gate:
     def __init__(self, config: PeopleConfig, store: Store, clock: Clock, *, secure: bool) -> None:
         self._config, self._store, self._clock, self.secure = config, store, clock, secure
         self._keys = {key.sha256: key for key in config.keys}
+        self._rate_of_key = {f"key:{key.name}": key.per_minute for key in config.keys}
+        self._rates = Rates(clock)
         self.cookie = "__Host-yemai" if secure else "yemai"
 
     async def admit(self, request: Request, right: Right) -> Person:
         """Return who asks, when he has the right; raise :class:`Denied`."""
         person, session = await self._who(request)
         if person is None:
+            self.count_unknown(request)
             raise Denied(401, "请先登录", "sign in first, or send a key as 'Authorization: Bearer KEY'")
-        if session is not None and request.method not in SAFE_METHODS and not _is_ours(request):
+        reads = request.method in SAFE_METHODS
+        if session is not None and not reads and not _is_ours(request):
             raise Denied(
                 403, "请求不是从本页面发出的", "nothing proves that this request comes from our own page"
             )
+        self._count(person, lane_of(right, reads=reads))
         if not person.may(right):
             raise Denied(403, "您没有此项权限", f"{person.name} has not the right '{right}'")
         if session is not None and right not in ONLOOKING:
             await self._be_there(session)
         return person
+
+    async def let_through(self, request: Request) -> None:
+        """Count a request that nobody has to be known for; raise :class:`Denied` for one too many."""
+        try:
+            person, _ = await self._who(request)
+        except Unavailable:  # the route itself says whether it needs the database
+            person = None
+        if person is None:
+            self.count_unknown(request)
+        else:
+            self._count(person, "look")
+
+    def count_unknown(self, request: Request) -> None:
+        """Count a request that nobody known made; raise :class:`Denied` for one too many."""
+        self._rates.unknown(address_of(request), self._config.address_per_minute)
 
     async def known(self, request: Request) -> tuple[Person | None, Session | None]:
         """Return who asks without asking for anything."""
@@ -74,6 +98,10 @@ class Gate:
         """Take it from the browser."""
         answer.delete_cookie(self.cookie, path="/", secure=self.secure, httponly=True, samesite="strict")
         return answer
+
+    def _count(self, person: Person, lane: Lane) -> None:
+        rate = self._rate_of_key.get(person.login, self._config.session_per_minute)
+        self._rates.known(person.session or person.login, lane, rate)
 
     async def _be_there(self, session: Session) -> None:
         if self.is_idle(session):

@@ -97,20 +97,26 @@ class Person(msgspec.Struct, frozen=True):
 class Need:
     """The dependency that lets through who has a right."""
 
-    def __init__(self, right: Right) -> None:
-        self.right = right
+    def __init__(self, right: Right, *, counted: bool = True) -> None:
+        self.right, self.counted = right, counted
 
     async def __call__(self, request: Request) -> None:
         """Let through, or raise :class:`Denied`."""
         if self.right != "open":
             request.state.person = await request.app.state.gate.admit(request, self.right)
+        elif self.counted:
+            await request.app.state.gate.let_through(request)
 
 
-def needs(right: Right) -> Any:
-    """Return what a route puts among its ``dependencies``."""
+def needs(right: Right, *, counted: bool = True) -> Any:
+    """Return what a route puts among its ``dependencies``.
+
+    An open route that is not ``counted`` answers an address however often it asks: the machines that must not be
+    turned away because of their neighbours.
+    """
     if right not in RIGHTS | _ANYBODY:
         raise ValueError(f"no right '{right}'")
-    return Depends(Need(right))
+    return Depends(Need(right, counted=counted))
 
 
 def person_of(request: Request) -> Person:
@@ -143,16 +149,16 @@ def rights_of(roles: Iterable[Role]) -> frozenset[Right]:
     return frozenset().union(*(ROLES[role] for role in roles))
 
 
-def needed(api: FastAPI) -> Iterator[tuple[APIRoute, Right | None]]:
+def needed(api: FastAPI) -> Iterator[tuple[APIRoute, Need | None]]:
     """Yield each route with what it says it needs; None for one that says nothing."""
     for route in api.routes:
         if isinstance(route, APIRoute):
-            found = [d.call.right for d in route.dependant.dependencies if isinstance(d.call, Need)]
+            found = [d.call for d in route.dependant.dependencies if isinstance(d.call, Need)]
             yield route, found[0] if found else None
 
 
 def check(api: FastAPI) -> None:
     """Raise LookupError when a route says nothing of what it needs."""
-    silent = [f"{route.path} ({route.name})" for route, right in needed(api) if right is None]
+    silent = [f"{route.path} ({route.name})" for route, need in needed(api) if need is None]
     if silent:
         raise LookupError(f"add dependencies=[needs(…)] to {', '.join(silent)}")

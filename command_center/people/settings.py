@@ -9,6 +9,9 @@ import msgspec
 from command_center.people.rights import OF_PEOPLE_ONLY, RIGHTS, Right
 from telemetry.errors import did_you_mean
 
+Rate = Annotated[int, msgspec.Meta(ge=6, le=1_000_000)]
+"""Requests a minute, a sixth of them at once; looking, doing and acknowledging each have so many."""
+
 
 class KeyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A machine's key, as ``yemai center key`` makes it; the key itself is not kept."""
@@ -16,6 +19,7 @@ class KeyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     rights: tuple[str, ...] = ("read",)
+    per_minute: Rate = 3000
 
 
 class PeopleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +31,10 @@ class PeopleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_h: Annotated[float, msgspec.Meta(gt=0)] = 12.0
     """A session ends after so long in any case."""
     wall_days: Annotated[float, msgspec.Meta(gt=0)] = 90.0
+    session_per_minute: Rate = 3000
+    """Of one browser that is signed in, or one screen on a wall."""
+    address_per_minute: Rate = 3000
+    """Of all who are not signed in and hold no key, behind one address."""
     keys: tuple[KeyConfig, ...] = ()
 
     def problem(self) -> tuple[str, str] | None:

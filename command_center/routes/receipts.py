@@ -29,15 +29,18 @@ def add(api: FastAPI, center: Center) -> None:
     """Add the routes."""
 
     @api.post(
-        "/api/receipts/{channel}/{token}", summary="A vendor's later reports", dependencies=[needs("open")]
+        "/api/receipts/{channel}/{token}",
+        summary="A vendor's later reports",
+        dependencies=[needs("open", counted=False)],
     )
-    @answers(Taken)
+    @answers(Taken, also=(429,))
     async def post_receipts(channel: str, token: str, request: Request) -> Response:
         told, teller = center.told, center.teller
         wanted = told.setup.receipt_token if told else None
         kind = told.kinds.get(channel) if told else None
         known = wanted is not None and hmac.compare_digest(wanted.reveal().encode(), token.encode())
         if not known or teller is None or told is None or kind is None or not hasattr(kind, "reports"):
+            center.gate.count_unknown(request)
             raise Missing("没有这个地址", "there is no such address")
         raw = await request.body()
         try:

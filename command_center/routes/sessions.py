@@ -83,7 +83,7 @@ def add(api: FastAPI, center: Center) -> None:
         return as_json({"person": None, "first": first, "second_factor": second, "title": title})
 
     @api.post("/api/session", summary="Sign in", dependencies=[needs("open")])
-    @answers(Begun, also=(401, 429))
+    @answers(Begun, also=(401,))
     async def post_session(given: Signing, request: Request) -> Response:
         signing = doors.Signing(given.login.strip(), given.password, given.code)
         _, old = await gate.known(request)
@@ -97,7 +97,7 @@ def add(api: FastAPI, center: Center) -> None:
     @api.post(
         "/api/session/link", summary="Sign in by a link that is good once", dependencies=[needs("open")]
     )
-    @answers(Begun, also=(401, 429))
+    @answers(Begun, also=(401,))
     async def post_link(given: Token, request: Request) -> Response:
         return _welcome(await doors_.enter(given.token, caller_of(request)))
 
@@ -118,18 +118,18 @@ def add(api: FastAPI, center: Center) -> None:
         return gate.take(as_json({"person": None}))
 
     @api.post("/api/enrolment/open", summary="What an enrolment link is for", dependencies=[needs("open")])
-    @answers(Opened, also=(401, 429))
+    @answers(Opened, also=(401,))
     async def post_open(given: Token) -> Response:
         return as_json(await doors_.open(given.token))
 
     @api.post("/api/enrolment", summary="Enrol by a link and sign in", dependencies=[needs("open")])
-    @answers(Begun, also=(401, 429))
+    @answers(Begun, also=(401,))
     async def post_enrolment(given: Enrolment, request: Request) -> Response:
         enrolment = doors.Enrolment(given.token, given.password, given.code, given.login, given.name)
         return _welcome(await doors_.enrol(enrolment, caller_of(request)))
 
     @api.post("/api/password", summary="Change one's own password", dependencies=[needs("self")])
-    @answers(Gone, also=(429,))
+    @answers(Gone)
     async def post_password(given: NewPassword, request: Request) -> Response:
         await doors_.change_password(person_of(request).login, given.old, given.new, caller_of(request))
         return gate.take(as_json({"person": None}))

@@ -18,12 +18,10 @@ DAY_MS = 86_400_000
 MADE_BY = Act("tests")
 
 
-def keys_line():
-    """The line of center.toml with a machine's key that may whatever a machine may."""
+def keys_line(people=""):
+    """The line of center.toml with a machine's key that may whatever a machine may, and more about ``people``."""
     rights = ", ".join(f'"{right}"' for right in sorted(RIGHTS - OF_PEOPLE_ONLY))
-    return (
-        f'people = {{ keys = [{{ name = "tests", sha256 = "{hash_of(MACHINE)}", rights = [{rights}] }}] }}\n'
-    )
+    return f'people = {{ {people and people + ", "}keys = [{{ name = "tests", sha256 = "{hash_of(MACHINE)}", rights = [{rights}] }}] }}\n'
 
 
 async def cookie_of(store, login, name, *roles, areas=(), now=None):

@@ -36,9 +36,9 @@ def table_of_the_manual():
 
 def calls(api):
     """Yield (method, path with something in its places, right) of every route."""
-    for route, right in needed(api):
+    for route, need in needed(api):
         for method in sorted(route.methods):
-            yield method, re.sub(r"\{\w+(?::path)?\}", "0", route.path), right
+            yield method, re.sub(r"\{\w+(?::path)?\}", "0", route.path), need.right
 
 
 def test_the_table_of_the_manual_is_the_table_of_the_code():

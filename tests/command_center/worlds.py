@@ -51,23 +51,23 @@ class World:
             self.center.store, login, name or f"姓名 {login}", role, areas=areas, now=self.clock.now_ms()
         )
 
-    async def ask(self, method, path, who=None, *, headers=OURS, **more):
+    async def ask(self, method, path, who=None, *, headers=OURS, address="10.0.0.1", **more):
         sent = dict(headers)
         if who:
             sent["Cookie"] = self.cookies[who]
-        transport = httpx.ASGITransport(self.api)
+        transport = httpx.ASGITransport(self.api, client=(address, 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://desk") as http:
             return await http.request(method, path, headers=sent, **more)
 
 
 @asynccontextmanager
-async def world_in(tmp_path, clock):
-    """A centre's API over a database under ``tmp_path``, without feed, ingest or page."""
+async def world_in(tmp_path, clock, people=""):
+    """A centre's API over a database under ``tmp_path``, without feed, ingest or page; ``people`` is TOML."""
     (tmp_path / "plans.yaml").write_text(PLANS, "utf-8")
     config = tmp_path / "center.toml"
     config.write_text(
         'area = "test"\nbroker = { host = "127.0.0.1" }\ndata = { url = "http://127.0.0.1:1" }\n'
-        f'desk = {{ url = "sqlite+aiosqlite:///{tmp_path}/desk.db" }}\nlinkage = {{ file = "plans.yaml" }}\n{keys_line()}',
+        f'desk = {{ url = "sqlite+aiosqlite:///{tmp_path}/desk.db" }}\nlinkage = {{ file = "plans.yaml" }}\n{keys_line(people)}',
         "utf-8",
     )
     config = load_config(config)
