@@ -3,6 +3,9 @@
 An id is on disk before anything is written, so that neither a repeated message nor a restart carries it out twice;
 each step's result is in the outbox before the next begins.  A write that meets silence is never repeated: what the
 device then reads back decides.
+
+While the disk takes nothing, nothing is begun but what answers an alarm.  What is done then, and what has been begun
+before, goes on record when the disk is back.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ _MOST_ASLEEP = 1000
 _SETTLE_S = 0.2  # between two looks at what a device has made of a write
 _LOOKS = 6
 _KEPT_MS = 3_600_000  # after its id has expired anyway
+_AGAIN_S = 5.0  # between two tries to put on record what the disk did not take
+_MOST_UNSAID = 1000
 log = structlog.get_logger()
 
 
@@ -98,6 +103,8 @@ class Commander:
         self._memory, self._interlocks = _Memory(), Interlocks()
         self._waiting: asyncio.Queue[_Errand] = asyncio.Queue()
         self._under_way = 0
+        self._unsaid: list[CommandResult] = []  # what the disk has not taken yet
+        self._writing = asyncio.Lock()
 
     def serves(self, reader: Lane | Listener) -> None:
         """Send commands for the devices of a bus through who reads it from now on."""
@@ -173,7 +180,11 @@ class Commander:
         except Refused as error:
             return await self._tell(command, CommandState.REFUSED, str(error), cause, remember=known is None)
         self._interlocks.note(order.actuator, now)
-        await self._tell(command, CommandState.ACCEPTED, "", cause)
+        try:
+            await self._tell(command, CommandState.ACCEPTED, "", cause)
+        except Unavailable:
+            self._memory.ids.pop(command.id, None)  # it was not begun, and may be given again
+            raise
         return self._enqueue(command, order, cause)
 
     @property
@@ -199,6 +210,7 @@ class Commander:
     async def run(self) -> None:
         """Carry out what was accepted, for ever; each bus does one at a time, in the order they came."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._catch_up())
             while True:
                 tasks.create_task(self._finish(await self._waiting.get()))
 
@@ -211,9 +223,6 @@ class Commander:
                 )
             else:
                 result = await self._carry_out(command, order, cause)
-        except Unavailable as error:  # the disk does not take the result; the line has done its part
-            log.error("result_not_kept", id=command.id, problem=str(error))
-            result = self._result(command, CommandState.FAILED, str(error), cause)
         finally:
             if order.downlink:
                 self._asleep -= 1
@@ -314,13 +323,7 @@ class Commander:
             if k.not_after + _KEPT_MS > now or not k.state.is_final
         }
         self._memory = _Memory(ids, self._interlocks.acted)
-        note = msgspec.json.encode(self._memory).decode()
-
-        def write(box: Outbox) -> None:
-            box.set_note(_NOTE, note)
-            self._record(box, results=(result,))
-
-        await self._keeper.transact(write)
+        await self._write_down(result, must=state is CommandState.ACCEPTED and not cause)
         log.info(
             "command",
             id=command.id,
@@ -330,6 +333,35 @@ class Commander:
             by=command.by,
         )
         return result
+
+    async def _write_down(self, *results: CommandResult, must: bool = False) -> None:
+        """Put results on record, behind those that the disk did not take, together with what is remembered.
+
+        Raises :class:`Unavailable` for what ``must`` be on disk; everything else is tried again later.
+        """
+        async with self._writing:
+            note, results = msgspec.json.encode(self._memory).decode(), (*self._unsaid, *results)
+
+            def write(box: Outbox) -> None:
+                box.set_note(_NOTE, note)
+                self._record(box, results=results)
+
+            try:
+                await self._keeper.transact(write)
+            except Unavailable as error:
+                if must:
+                    raise
+                if len(results) > len(self._unsaid):
+                    log.error("not_on_record_yet", id=results[-1].id, problem=str(error))
+                self._unsaid = list(results[-_MOST_UNSAID:])
+            else:
+                self._unsaid = []
+
+    async def _catch_up(self) -> None:
+        while True:
+            await self._clock.sleep(_AGAIN_S)
+            if self._unsaid:
+                await self._write_down()
 
     def _result(
         self, command: Command, state: CommandState, problem: str, cause: str, said: float | str | None = None

@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 from lines import PaperLine, Slave, polling, polling_serial, serial_bus
+from waiting import wait_until
 
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Interlock
@@ -147,6 +148,33 @@ async def test_a_repeated_id_is_refused_even_after_a_restart(lamp):
         assert (await lamp.give(dim("c1", 30.0, lamp.clock)))[-1] == "refused"
         assert "repeated: 'c1' was taken before and is verified" in (await lamp.results())[-1].problem
     assert writes(lamp) == [70]
+
+
+async def test_on_a_full_disk_only_an_alarm_is_answered_and_its_record_follows_when_there_is_room(lamp):
+    async def until(names):
+        while await lamp.states("link-1") != names:
+            await lamp.clock.advance(1)
+            await asyncio.sleep(0.01)
+
+    async with lamp.running():
+        await lamp.keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+        assert await lamp.give(dim("c1", 40.0, lamp.clock)) == []
+        assert writes(lamp) == [], "an id that is not on disk might be carried out twice"
+        taking = asyncio.ensure_future(lamp.commander.take(dim("link-1", 100.0, lamp.clock), cause="a1"))
+        await wait_until(lambda: writes(lamp) or lamp.clock.advance(0.1))
+        done = await (await taking)
+        assert (str(done.state), done.read_back) == ("verified", 100.0)
+        await lamp.keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
+        assert await lamp.states("link-1") == []
+        async with asyncio.timeout(10):
+            await until(["accepted", "executed", "verified"])
+        assert await lamp.give(dim("link-1", 10.0, lamp.clock)) == [
+            "accepted",
+            "executed",
+            "verified",
+            "refused",
+        ]
+        assert await lamp.give(dim("c1", 40.0, lamp.clock)) == ["accepted", "executed", "verified"]
 
 
 async def test_a_command_that_comes_too_late_expires_and_nothing_is_written(lamp):
