@@ -247,6 +247,7 @@ class Poller:
             block = turn.queue.popleft()
             self._breaker.silent((device.id, block), now, device.timeout_s, period_s)
             turn.missed(block, Quality.NO_ANSWER, str(error))
+            self._let_it_pass(device)
             if not turn.queue:
                 self._finish(turn)
             return
@@ -254,6 +255,15 @@ class Poller:
         self._identities.forget(device.id)
         turn.first = (turn.first + 1) % len(turn.poll.group.blocks)
         self._give_up(turn, Quality.NO_ANSWER, str(error))
+
+    def _let_it_pass(self, device: Device) -> None:
+        """Ask a device nothing until what it says too late has passed: no RTU frame tells which request it answers."""
+        if not self.driver.wire.gap_s:
+            return
+        until = self._clock.monotonic() + device.timeout_s
+        for turn in self._turns:
+            if turn.device.id == device.id:
+                turn.ready = max(turn.ready, until)
 
     def _give_up(self, turn: Turn, why: Quality, problem: str) -> None:
         while turn.queue:

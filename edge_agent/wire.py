@@ -156,6 +156,7 @@ class Line:
         self._port: Port | None = None
         self._leaving: Port | None = None
         self._quiet_after, self._deaf = 0.0, 0
+        self._over = False
         self.opened = 0
         """How often it was opened: another number may mean another device at its end."""
 
@@ -216,6 +217,10 @@ class Line:
     async def _opened(self) -> Port:
         if self._port is not None and self._port.lost is None:
             return self._port
+        if (
+            self._over
+        ):  # a command that has waited for its turn would hold the port against whoever comes next
+            raise LinkDown(f"{self._where}: the bus is let go")
         self.close()
         try:
             async with asyncio.timeout(_OPEN_S):
@@ -234,7 +239,8 @@ class Line:
         self._leaving, self._transport, self._port = self._port or self._leaving, None, None
 
     async def closed(self) -> None:
-        """Let go of the port and wait until it is gone."""
+        """Let go of the port for good, and wait until it is gone."""
+        self._over = True
         self.close()
         if self._leaving is not None:
             with contextlib.suppress(TimeoutError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import struct
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,11 @@ from lines import Slave, polling_serial, serial_bus
 from pymodbus.framer import FramerRTU
 from waiting import wait_until
 
+from device_profiles.loading import load_catalogue
 from device_profiles.profile import Space
-from device_profiles.registers import Block
+from device_profiles.registers import Block, encode
 from edge_agent import ports
-from edge_agent.driver import Exceptional, LinkDown
+from edge_agent.driver import Device, Exceptional, LinkDown
 from edge_agent.drivers import modbus_rtu, modbus_tcp
 from edge_agent.wire import Mbap, Rtu
 from simulators.modbus import Faults, serve_rtu_tcp, serve_tcp
@@ -57,6 +59,42 @@ async def test_an_answer_that_comes_late_is_never_taken_for_another_ones(tmp_pat
     told = {(r.device, r.values["sound_level"]) for r in heard}
     assert ("n3", 43.0) in told
     assert told <= {("n1", None), ("n1", 41.0), ("n2", 42.0), ("n2", None), ("n3", 43.0), ("n3", None)}
+
+
+async def test_an_answer_that_comes_late_is_not_taken_for_another_part_of_the_same_device(unused_tcp_port):
+    profile = load_catalogue()["mennekes_amtron_compact"]
+    slow = (770, 4096)
+    own = dict.fromkeys(profile.metrics, 1.0) | {"current_limit": 16.0, "import_energy": 9000.0}
+    held = encode(profile, own)
+
+    async def gateway(reader, writer):
+        while request := await reader.read(64):
+            address, count = struct.unpack(">HH", request[2:6])
+            words = [held.get((Space.HOLDING, address + n), 0) for n in range(count)]
+            answer = rtu(50, struct.pack(f">BB{count}H", request[1], 2 * count, *words))
+            asyncio.get_running_loop().call_later(0.12 * (address in slow), writer.write, answer)
+        writer.close()
+
+    server = await asyncio.start_server(gateway, "127.0.0.1", unused_tcp_port)
+    link = modbus_rtu.Config(host="127.0.0.1", tcp_port=unused_tcp_port, baud=115_200)
+    async with polling_serial(link, [Device("chg", profile, 50, 0.1)], 0.5) as (heard, _):
+        of_both = {p.metric for p in profile.points if p.address in slow}
+        await wait_until(lambda: sum(of_both <= r.values.keys() for r in heard) >= 6, 20)
+    server.close()
+    said = {(name, value) for reading in heard for name, value in reading.values.items() if value is not None}
+    assert said <= set(own.items()), "each value is its own register's"
+    assert len(said) > 3
+
+
+async def test_what_waits_for_the_line_when_the_bus_is_let_go_does_not_open_the_port_again(tmp_path):
+    slaves = noises(1)
+    async with serial_bus(tmp_path, slaves) as link:
+        async with modbus_rtu.Driver(link, []) as driver:
+            assert await driver.read(slaves[0].device(), FIRST) == [410]
+        with pytest.raises(LinkDown, match="the bus is let go"):
+            await driver.read(slaves[0].device(), FIRST)
+        async with modbus_rtu.Driver(link, []) as another:
+            assert await another.read(slaves[0].device(), FIRST) == [410]
 
 
 async def test_an_exception_is_told_with_its_code_and_bits_and_writes_pass_the_line(tmp_path):
