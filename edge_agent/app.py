@@ -179,8 +179,13 @@ class _Agent:
             self._tell(judged)
 
     async def _try_out(self, wanted: Wanted) -> None:
-        self._wanted = None
-        problem = "" if wanted.force else await try_out(wanted.config, self._config, self._board.answering())
+        self._wanted, problem = None, ""
+        if not wanted.force:
+            try:
+                problem = await try_out(wanted.config, self._config, self._board.answering())
+            except Exception as error:  # likewise: see Remote.judge
+                log.exception("configuration_cannot_be_tried", version=wanted.version.version)
+                problem = f"cannot be tried: {error!r}"
         if problem:
             self._tell(self._remote.refuse(wanted, problem))
             return

@@ -109,7 +109,10 @@ class Remote:
             desired = codecs.decode(payload, DesiredConfig, max_bytes=MOST_BYTES)
         except Malformed as error:
             return self._refuse(Version("?", _digest(payload)), str(error))
-        text = desired.text or self._path.read_text(encoding="utf-8")
+        try:
+            text = desired.text or self._path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            return self._refuse(Version(desired.version, _digest(payload)), f"{self._path}: {error}")
         version = Version(desired.version, _digest(f"{desired.version}\0{text}".encode()), desired.confirm_s)
         known = [self._read("active.json", Version), self._read("trial.json", Version)]
         if version.digest in {v.digest for v in known if v} or self._is_condemned(version):
@@ -118,6 +121,10 @@ class Remote:
             config = load_config(self._path, text)
         except ConfigError as error:
             return self._refuse(version, str(error))
+        except Exception as error:
+            # an agent that ends over what is retained for it ends at each start, and nobody can send it another
+            log.exception("configuration_cannot_be_judged", version=version.version)
+            return self._refuse(version, f"cannot be judged: {error!r}")
         if problem := self._moved(config):
             return self._refuse(version, problem)
         return Wanted(version, text, config, desired.force)

@@ -69,6 +69,8 @@ def parse_toml(text: str, kind: type[T], path: Path) -> T:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(path, text, str(error)) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets in brackets
+        raise ConfigError(path, "$", f"not TOML that can be read: {error}") from None
     return convert(raw, kind, file=path)
 
 
@@ -90,6 +92,8 @@ def parse_yaml(text: str, kind: type[T], path: Path) -> T:
         raise ConfigError(path, line, f"not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(path, "$", f"not YAML: {error}") from None
+    except (ValueError, RecursionError) as error:  # as in TOML; a date that there is not
+        raise ConfigError(path, "$", f"not YAML that can be read: {error}") from None
     return convert(raw, kind, file=path)
 
 

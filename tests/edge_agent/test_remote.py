@@ -10,7 +10,7 @@ from collections import Counter
 import aiomqtt
 import pytest
 from agents import AREA, Cloud, start, stop, write_config
-from lines import Slave, serial_bus
+from lines import Slave, running, serial_bus
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
@@ -74,16 +74,6 @@ class Office:
 
     def state(self, agent):
         return self.status.get(agent, {}).get("config") or {}
-
-
-@contextlib.asynccontextmanager
-async def running(coroutine):
-    task = asyncio.ensure_future(coroutine)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -204,6 +194,40 @@ def test_what_was_condemned_is_not_tried_again_and_what_is_new_is(tmp_path):
     assert Remote(path).judge(b"\xff\x00").state == "refused"
     good = wire.encode(DesiredConfig("v3", path.read_text()))
     assert isinstance(Remote(path).judge(good), Wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a = " + "[" * 5000, "not TOML that can be read: maximum recursion depth exceeded"),
+        ("a = 1" + "0" * 5000, "not TOML that can be read: Exceeds the limit"),
+        ("[judgement.inline]\nnoise_monitor = '" + "[" * 9000 + "'\n", "$.judgement.inline.noise_monitor: "),
+    ],
+    ids=["brackets", "digits", "rules"],
+)
+def test_a_configuration_that_breaks_its_reader_is_refused_like_any_other(tmp_path, text, told):
+    path = write_config(tmp_path, 1, BUS.format(port=1, device="d"))
+    judged = Remote(path).judge(wire.encode(DesiredConfig("v2", path.read_text() + text)))
+    assert judged.state == "refused"
+    assert told in judged.error
+
+
+def test_a_configuration_that_cannot_even_be_judged_ends_nothing(tmp_path, monkeypatch):
+    path = write_config(tmp_path, 1, BUS.format(port=1, device="d"))
+    remote, text = Remote(path), path.read_text()
+    monkeypatch.setattr("edge_agent.remote.load_config", lambda *_: 1 / 0)
+    assert remote.judge(wire.encode(DesiredConfig("v2", text))).error == (
+        "cannot be judged: ZeroDivisionError('division by zero')"
+    )
+
+
+def test_the_sites_own_file_is_gone_back_to_though_notepad_has_saved_it(tmp_path):
+    path = write_config(tmp_path, 1, BUS.format(port=1, device="d"))
+    remote = Remote(path)
+    path.write_text(path.read_text(), "utf-8-sig")
+    assert isinstance(remote.judge(wire.encode(DesiredConfig("v2", ""))), Wanted)
+    path.write_bytes(b"\xff")
+    assert "utf-8" in remote.judge(wire.encode(DesiredConfig("v3", ""))).error
 
 
 def test_a_trial_that_was_cut_short_by_a_power_cut_is_no_trial(tmp_path):
