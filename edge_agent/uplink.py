@@ -134,6 +134,8 @@ class Uplink:
             raise _cut(error) from None
         finally:
             self.up.clear()
+            if self.link is not None:
+                self._spend(self.link)
             self.link = None
             self.window.link_lost()
 
@@ -186,7 +188,8 @@ class Uplink:
             await link.send(topic, codec.encode(self._status(self.since)), retain=True)
             if self._config.uplink.budget_bytes_per_day is not None:
                 note = self.budget.note()
-                await self._keeper.transact(lambda box, note=note: box.set_note("budget", note))  # type: ignore[misc]
+                with contextlib.suppress(Unavailable):  # a full disk is told of elsewhere, and cuts no way
+                    await self._keeper.transact(lambda box, note=note: box.set_note("budget", note))  # type: ignore[misc]
 
     async def _receive(self, link: Link) -> None:
         async for topic, payload in link.receive():

@@ -1,0 +1,83 @@
+"""What a way costs is counted however it ends, and it does not end because of what is wrong here."""
+
+import asyncio
+import contextlib
+
+import msgspec
+import pytest
+from agents import NOWHERE, write_config
+from lines import running
+from waiting import wait_until
+
+from edge_agent.budget import Budget
+from edge_agent.config import load_config
+from edge_agent.uplink import Uplink
+from edge_agent.way import Way
+from telemetry.errors import Unavailable
+from telemetry.keeper import Keeper
+from telemetry.outbox import Outbox
+from telemetry.readings import AgentStatus
+from telemetry.testing import ManualClock
+
+
+class PaperWay:
+    """A way to the cloud on which each message costs 100 bytes; it is cut after ``lasts`` of them."""
+
+    CODEC, WINDOW, PATIENCE_S, MOST_BYTES, LARGEST_BYTES = "json", 4, 2.0, 10_000, 10_000
+
+    def __init__(self, lasts):
+        self.lasts, self.sessions = lasts, 0
+
+    @contextlib.asynccontextmanager
+    async def connect(self, _config, _calling, _clock):
+        self.sessions, self.traffic = self.sessions + 1, 0
+        yield self
+
+    async def send(self, _topic, _payload, *, retain=False):
+        del retain
+        if self.traffic >= 100 * self.lasts:
+            raise Unavailable("cut")
+        self.traffic += 100
+
+    async def receive(self):
+        await asyncio.Event().wait()
+        yield "", b""
+
+
+@pytest.fixture
+async def uplink(tmp_path):
+    """An uplink on the paper way, with something to send."""
+    clock, box = ManualClock(), Outbox.open(tmp_path / "o.db", max_bytes=10**6)
+    own = load_config(write_config(tmp_path, 1, NOWHERE))
+    async with Keeper(box) as keeper:
+        await keeper.put(lambda _: b"{}", samples=1)
+
+        def made(way):
+            config = msgspec.structs.replace(own, uplink=Way("paper", way, None, 0.5, 100_000))
+            status = lambda since: AgentStatus("edge-01", since is not None, keeper.boot, since or 0)  # noqa: E731
+            return Uplink(config, keeper, clock, Budget(100_000, clock), status, {}), clock, keeper
+
+        yield made
+
+
+async def test_a_way_that_is_cut_again_and_again_costs_what_it_costs(uplink):
+    way = PaperWay(1)
+    one, clock, _ = uplink(way)
+    async with running(one.run()):
+        await wait_until(lambda: way.sessions > 20 or clock.advance(1))
+    assert one.budget.spent >= 20 * 100
+
+
+async def test_a_full_disk_does_not_end_the_session_when_the_budget_cannot_be_written_down(uplink):
+    way = PaperWay(1000)
+    one, clock, keeper = uplink(way)
+    async with running(one.run()):
+        await wait_until(lambda: one.up.is_set() or clock.advance(0.1))
+        await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+        told = way.traffic
+        one.tell.set()
+        await wait_until(lambda: way.traffic > told or clock.advance(0.1))
+        for _ in range(20):
+            await clock.advance(0.1)
+            await asyncio.sleep(0.01)
+        assert (one.up.is_set(), one.problem, way.sessions) == (True, "", 1)
