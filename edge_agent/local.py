@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 100  # bytes; Linux takes 107
 _MOST_LINE = 4 * 1024 * 1024
 _PATIENCE_S = 5.0
+_LONGEST_S = 60.0  # that an answer may take here; who asks decides how long to wait
+
+
+class Busy(Unavailable):
+    """An agent is there, and gives no answer: whether it does what it was asked for is not known."""
 
 
 class StatusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +58,8 @@ async def answering(
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 word, *more = (await reader.readline()).decode(errors="replace").split() or [""]
-                found = answers.get(word)
+            found = answers.get(word)
+            async with asyncio.timeout(_LONGEST_S):
                 writer.write((b"{}" if found is None else await found(*more)) + b"\n")
                 await writer.drain()
         except (OSError, ValueError, TimeoutError, Unavailable):
@@ -77,27 +83,39 @@ async def answering(
         path.unlink(missing_ok=True)
 
 
-async def ask(path: Path, word: str) -> bytes:
-    """Return the answer of the agent that listens on ``path``; raise :class:`Unavailable` when none does."""
+async def ask(path: Path, word: str, patience_s: float = _PATIENCE_S) -> bytes:
+    """Return the answer of the agent that listens on ``path``.
+
+    Raises :class:`Unavailable` when there is none, and :class:`Busy` when it gives no answer in ``patience_s``.
+    """
     try:
         async with asyncio.timeout(_PATIENCE_S):
             reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_LINE)
-            try:
-                writer.write(word.encode() + b"\n")
-                return await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
     except (OSError, TimeoutError) as error:
+        why = getattr(error, "strerror", None) or "no answer in time"
         raise Unavailable(
-            f"no agent answers on {path}: {getattr(error, 'strerror', None) or 'no answer in time'}; is it running, and may you read the socket?"
+            f"no agent answers on {path}: {why}; is it running, and may you read the socket?"
         ) from None
+    answer = b""
+    try:
+        writer.write(word.encode() + b"\n")
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(patience_s):
+                answer = await reader.readline()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    if not answer:
+        raise Busy(f"{path}: an agent runs here and gives no answer; its log tells why")
+    return answer
 
 
 async def _is_answered(path: Path) -> bool:
     try:
         await ask(path, "ping")
+    except Busy:
+        return True
     except Unavailable:
         return False
     return True

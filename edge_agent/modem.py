@@ -167,7 +167,10 @@ class Modem:
 
     def _tell(self, news: Datagram | Published | Fetch | Lost) -> None:
         if self._news.full():
-            self._news.get_nowait()
+            if isinstance(self._news.get_nowait(), Lost):
+                news = Lost(
+                    "the network was lost while much was heard"
+                )  # which matters more than what came since
             self.overrun += 1
         self._news.put_nowait(news)
 

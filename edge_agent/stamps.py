@@ -7,6 +7,7 @@ to the cloud yet is moved by that and becomes ``CLOCK_SUSPECT``: near enough to 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -69,12 +70,15 @@ async def watch_clock(
 ) -> None:
     """Put right for ever what the clock has made wrong; ``told`` is called after each step."""
     offset, seq = _offset(clock), 0
+    in_memory = offset  # ahead of the other while the disk takes nothing
     while True:
         await clock.sleep(TICK_S)
         new = _offset(clock)
         step = Step(new - offset, clock.now_ms(), seq)
         if abs(step.by_ms) >= STEP_MS:
-            gatherer.restamp(step)
+            if in_memory != new:
+                gatherer.restamp(Step(new - in_memory, clock.now_ms(), seq))
+                in_memory = new
             try:
                 changed = await keeper.transact(lambda box, step=step: _rewrite(box, step, codec_name))  # type: ignore[misc]
             except Unavailable as error:
@@ -82,8 +86,9 @@ async def watch_clock(
                 continue  # with the old offset: it is tried again
             log.warning("clock_was_set", step_s=step.by_ms / 1000, uploads_stamped_again=changed)
             told()
-        offset = new
-        seq = await keeper.look(lambda box: box.last_seq())
+        offset = in_memory = new
+        with contextlib.suppress(Unavailable):  # a broken disk is told of elsewhere
+            seq = await keeper.look(lambda box: box.last_seq())
 
 
 def _rewrite(box: Outbox, step: Step, codec_name: str) -> int:

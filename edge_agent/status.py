@@ -144,7 +144,11 @@ class Board:
         """Return everything."""
         assert self._parts is not None
         keeper, gatherer, uplink, buffer = self._parts
-        config, counters = self._config, await keeper.counters()
+        config, trouble = self._config, gatherer.trouble
+        try:
+            counters = await keeper.counters()
+        except Unavailable as error:  # of all times, this is when somebody will look
+            counters, trouble = Counters(0, 0, 0, {}, 0, keeper.size, {}), str(error)
         rate = uplink.window.history_bytes_per_s
         way = config.uplink
         return Snapshot(
@@ -161,7 +165,7 @@ class Board:
             ),
             OutboxNow(
                 counters, buffer.limit(counters.bytes), buffer.bytes_per_s, buffer.lasts_s(counters.bytes),
-                counters.bytes / rate if rate and uplink.window.until else None, gatherer.in_memory, gatherer.trouble,
+                counters.bytes / rate if rate and uplink.window.until else None, gatherer.in_memory, trouble,
             ),
             tuple(
                 BusNow(

@@ -136,8 +136,7 @@ class ModemSim:
         if text == "AT+NUESTATS":
             return ["Signal power:-842", "Total power:-780", "ECL:1", "SNR:57", "RSRQ:-108", "OK"]
         if text.startswith("AT+NSOCR=DGRAM,17,"):
-            self._open = self.attached
-            return ["1", "OK"] if self.attached else ["ERROR"]
+            return ["1", "OK"] if self._opened() else ["ERROR"]
         if found := re.fullmatch(r"AT\+NSOST=1,([\d.]+),(\d+),(\d+),([0-9A-F]+)", text):
             data = bytes.fromhex(found[4])
             if len(data) != int(found[3]) or not self._may_send():
@@ -150,7 +149,7 @@ class ModemSim:
                 return ["OK"]
             data, left = self._inbox.pop(0), sum(map(len, self._inbox))
             return [f"1,{self._peer[0]},{self._peer[1]},{len(data)},{data.hex().upper()},{left}", "OK"]
-        if text.startswith("AT+NSOCL="):
+        if text == "AT+NSOCL=1":
             was, self._open = self._open, False
             return ["OK"] if was else ["ERROR"]
         return ["OK"] if text.startswith(("AT+NCONFIG", "AT+CGATT", "AT+NSONMI", "AT+NPSMR")) else ["ERROR"]
@@ -159,15 +158,15 @@ class ModemSim:
         if text == "AT+CESQ":
             return ["+CESQ: 99,99,255,255,20,55", "OK"]
         if found := re.fullmatch(r'AT\+QIOPEN=1,0,"UDP","([\d.]+)",(\d+),0,1', text):
-            self._open, self._peer = self.attached, (found[1], int(found[2]))
-            return ["OK", f"+QIOPEN: 0,{0 if self.attached else 566}"]
+            self._peer = (found[1], int(found[2]))
+            return ["OK", f"+QIOPEN: 0,{0 if self._opened() else 566}"]
         if found := re.fullmatch(r"AT\+QISEND=0,(\d+)", text):
             if not self._may_send():
                 return ["ERROR"]
             self._awaits = int(found[1])
             self._write(b"\r\n> ")
             return []
-        if text.startswith("AT+QICLOSE="):
+        if text == "AT+QICLOSE=0":
             was, self._open = self._open, False
             return ["OK", "CLOSE OK"] if was else ["ERROR"]
         return ["OK"] if text.startswith("AT+QICFG") else ["ERROR"]
@@ -176,17 +175,22 @@ class ModemSim:
         if text == "AT+CSOC=1,2,1":
             return ["+CSOC: 0", "OK"]
         if found := re.fullmatch(r'AT\+CSOCON=0,(\d+),"([\d.]+)"', text):
-            self._open, self._peer = self.attached, (found[2], int(found[1]))
-            return ["OK"] if self.attached else ["ERROR"]
+            self._peer = (found[2], int(found[1]))
+            return ["OK"] if self._opened() else ["ERROR"]
         if found := re.fullmatch(r"AT\+CSOSEND=0,(\d+),([0-9a-f]+)", text):
             if len(found[2]) != int(found[1]) or not self._may_send():
                 return ["ERROR"]
             self._sendto(bytes.fromhex(found[2]))
             return ["OK"]
-        if text.startswith("AT+CSOCL="):
+        if text == "AT+CSOCL=0":
             was, self._open = self._open, False
             return ["OK"] if was else ["ERROR"]
         return ["ERROR"]
+
+    def _opened(self) -> bool:
+        """Open the one socket; one that was left open is in the way."""
+        was, self._open = self._open, self.attached
+        return self._open and not was
 
     def _may_send(self) -> bool:
         return self._may_publish() and self._open

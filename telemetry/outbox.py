@@ -383,7 +383,8 @@ class Outbox:
 
     def last_seq(self) -> int:
         """Return the seq that was given last, 0 before the first."""
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        with mapped():
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return 0 if row is None else int(row[0])
 
     def _measure(self) -> int:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from edge_agent.driver import Device
 
 TRANSPORT = "nbiot_udp"
-_QUEUE = 1000  # datagrams that wait; more are refused and told of as a Malformed with their bytes
-
-
+_QUEUE = 1000  # datagrams that wait; how many more there were is told
 _MOST_TOLD = 16  # for one device
 
 
@@ -112,6 +110,8 @@ class Driver:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         waiting = self._waiting[device.id]
+        for told in [told for told in waiting if told.done.done()]:  # too late, or given up
+            waiting.remove(told)
         if len(waiting) >= _MOST_TOLD:
             done.set_exception(Refused(f"'{device.id}': {_MOST_TOLD} messages wait for it to wake already"))
             return done

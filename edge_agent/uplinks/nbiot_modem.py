@@ -11,13 +11,13 @@ gateway passes on what the cloud sends down; a modem that sleeps hears it when i
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import contextlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import structlog
 
-from edge_agent.modem import Modem
+from edge_agent.modem import Modem, Refusal
 from edge_agent.modems._radio import Datagram
 from edge_agent.session import Session
 from telemetry import plugins, topics
@@ -43,6 +43,7 @@ _UDP_IP = 28  # bytes that UDP and IP add
 _CONFIRM_S, _TRIES = 15.0, 3
 _SIGNAL_S = 60.0
 _WAITING = 64
+_SOCKETS = 7  # that a modem has at most: one left open is one less for ever
 log = structlog.get_logger()
 
 
@@ -117,11 +118,9 @@ class ModemLink:
         """Open the socket; raise :class:`Unavailable`."""
         dialect = plugins.load("edge_agent.modems", self._config.modem)
         lines: tuple[str, ...] = ()
-        for number in range(4):  # left open by an agent that was killed
-            try:
+        for number in range(_SOCKETS):  # left open by an agent that was killed; the others are refused
+            with contextlib.suppress(Refusal):
                 await self._modem.do(dialect.close(number))
-            except Unavailable:
-                break
         for command in dialect.open_socket(self._config.host, self._config.udp_port):
             lines = await self._modem.do(command) or lines
         self.socket = dialect.socket_of(lines)
@@ -160,7 +159,8 @@ class ModemLink:
 
     def metrics(self) -> Mapping[str, float]:
         """Return signal_dbm, and rsrp_dbm, rsrq_db, snr_db and ecl where the modem tells them."""
-        return {**self._signal, "replayed_datagrams": float(self.replayed)} if self.replayed else self._signal
+        lost = {"replayed_datagrams": self.replayed, "overrun_datagrams": self._modem.overrun}
+        return self._signal | {name: float(count) for name, count in lost.items() if count}
 
     async def pump(self) -> None:
         """Take what arrives, until the network is lost."""
@@ -222,7 +222,7 @@ class ModemLink:
         return self._key if (area, agent) == (self._calling.area, self._calling.agent) else None
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def connect(config: Config, calling: Calling, clock: Clock) -> AsyncIterator[ModemLink | Session]:
     """Attach, and open a socket or a session; raise :class:`Unavailable`."""
     dialect: Any = plugins.load("edge_agent.modems", config.modem)

@@ -14,7 +14,9 @@ from agents import cabinet, cabinet_toml, sleeping_valve, stop, up
 from lines import Slave
 from waiting import wait_until
 
-from telemetry.errors import Refused
+from edge_agent.config import load_config
+from edge_agent.local import answering
+from telemetry.errors import Refused, Unavailable
 from yemai.commands import _edge_hand
 
 
@@ -162,6 +164,23 @@ async def test_without_an_agent_a_write_holds_the_interlocks_that_the_agent_reme
         told = await hand(config, "relay-01", "relay_1", "1", force=True)
         assert told == "relay-01 relay_1 was written and reads back 1"
         assert len(relay.writes) == count + 1
+
+
+async def test_beside_an_agent_that_gives_no_answer_nothing_is_written_a_second_time(
+    tmp_path, free_port, monkeypatch
+):
+    async def stuck(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(_edge_hand, "_PATIENCE_MS", 100)
+    lamp, pressure = pole()
+    async with cabinet(tmp_path, [lamp, pressure], free_port) as config:
+        async with answering(load_config(config).socket, {"write": stuck, "read": stuck}):
+            told = await hand(config, "lamp-01", "dimming", "60")
+            with pytest.raises(Unavailable, match="gives no answer"):
+                await _edge_hand.read(config, "lamp-01", "dimming")
+    assert "gives no answer; its log tells why. It may have written all the same: read dimming before" in told
+    assert lamp.writes == []
 
 
 @pytest.mark.parametrize("running", [False, True])

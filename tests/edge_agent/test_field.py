@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from edge_agent.config import load_config
 from edge_agent.gather import GapMessage, Gatherer, Shape
 from edge_agent.report import Reporter, ReportRule
 from edge_agent.stamps import SANE_MS, Step, sane, watch_clock
+from edge_agent.status import Board
 from edge_agent.uplink import Uplink
 from telemetry.clock import TimeMs
 from telemetry.codecs import json as wire
@@ -225,6 +227,61 @@ async def test_what_a_wrong_clock_has_stamped_is_stamped_again_and_marked(tmp_pa
     assert after.quality == {}
     assert {r.device for r in readings} == {*list(taken)[1:], "slow", "after"}
     assert rows[0].payload == gone[0].payload
+
+
+async def test_a_clock_that_is_set_while_the_disk_takes_nothing_moves_what_waits_once(tmp_path):
+    clock = ManualClock(T0)
+    box = Outbox.open(tmp_path / "o.db", max_bytes=10**7, now_ms=clock.now_ms)
+    async with Keeper(box) as keeper:
+        rules = [ReportRule("window", window_s=86_000)]
+        gatherer = gatherer_of(keeper, clock, tmp_path, rules)
+        told = []
+        async with running(watch_clock(clock, keeper, gatherer, "json", lambda: told.append(1))):
+            for value in (40.0, 41.0):
+                gatherer.take(Reading("d", clock.now_ms(), {"sound_level": value}))
+                await clock.advance(30)
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+            clock.step_wall(5)
+            for _ in range(10):  # the disk is asked again at each tick
+                await clock.advance(0.5)
+                await asyncio.sleep(0.01)
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
+            await wait_until(lambda: told or clock.advance(0.5))
+            await gatherer.flush(ending=True)
+            (row,) = await keeper.look(lambda box: box.waiting(100))
+    times = [reading.time - T0 for reading in wire.decode(row.payload, Upload).readings]
+    assert times == [5_000, 35_000]
+
+
+class BrokenDisk:
+    """Where SQLite can neither read nor write any more."""
+
+    def execute(self, *_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def close(self):
+        pass
+
+
+async def test_a_disk_that_breaks_under_a_running_agent_is_told_of_and_ends_nothing(tmp_path):
+    config = load_config(write_config(tmp_path, 1, NOWHERE))
+    clock, box = ManualClock(), Outbox.open(config.outbox.path, max_bytes=10**7)
+    async with Keeper(box) as keeper:
+        gatherer, buffer = gatherer_of(keeper, clock, tmp_path), Buffer(config.outbox, clock)
+        uplink = Uplink(config, keeper, clock, Budget(None, clock), lambda _: None, {})
+        board = Board(config, clock, "1")
+        board.knows(keeper, gatherer, uplink, buffer)
+        assert (await board.snapshot()).outbox.trouble == ""
+        sound, box._db = box._db, BrokenDisk()
+        async with running(
+            watch := asyncio.ensure_future(watch_clock(clock, keeper, gatherer, "json", list))
+        ):
+            for _ in range(5):
+                await clock.advance(0.5)
+                await asyncio.sleep(0.01)
+            assert not watch.done()
+        assert (await board.snapshot()).outbox.trouble == "outbox: disk I/O error"
+        sound.close()
 
 
 def test_a_clock_that_was_never_set_is_marked_from_the_first_reading():

@@ -87,11 +87,11 @@ async def test_what_comes_too_late_is_not_sent_and_no_queue_grows_without_end(un
     async with nbiot_udp.Driver(nbiot_udp.Config("127.0.0.1", unused_udp_port), [cover]) as driver:
         with pytest.raises(Unavailable, match=r"'cover' did not wake within 0\.01 s"):
             await driver.tell(cover, b"late", 0.01)
-        waiting = [driver.tell(cover, b"%d" % n, 60) for n in range(15)]
+        waiting = [driver.tell(cover, b"%d" % n, 60) for n in range(16)]  # the late one has no place any more
         with pytest.raises(Refused, match="16 messages wait"):
             await driver.tell(cover, b"one too many", 60)
         async with woken(driver, unused_udp_port) as wake:
-            assert await wake() == [b"%d" % n for n in range(15)]
+            assert await wake() == [b"%d" % n for n in range(16)]
         await asyncio.gather(*waiting)
 
 

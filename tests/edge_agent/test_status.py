@@ -7,13 +7,13 @@ import socket
 import sys
 
 import pytest
-from agents import NOWHERE, Cloud, start, stop, write_config
+from agents import NOWHERE, start, stop, write_config
 from waiting import wait_until
 
 from edge_agent.config import load_config
-from edge_agent.local import answering, ask, default_socket
+from edge_agent.local import Busy, answering, ask, default_socket
 from edge_agent.watchdog import interval_s, notify
-from telemetry.errors import Refused
+from telemetry.errors import Refused, Unavailable
 
 
 async def yemai(*words):
@@ -27,17 +27,15 @@ async def yemai(*words):
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_a_running_agent_tells_of_its_devices_its_outbox_and_its_way(tmp_path, mosquitto):
+async def test_a_running_agent_tells_of_its_devices_its_outbox_and_its_way(tmp_path, mosquitto, cloud):
     config = write_config(tmp_path, mosquitto.port, NOWHERE)
     code, _, err = await yemai("edge", "status", "--config", str(config))
     assert (code, err) == (
         2,
         f"yemai: no agent answers on {tmp_path}/edge-01.db.sock: No such file or directory; is it running, and may you read the socket?\n",
     )
-    end = Cloud(mosquitto.port)
-    cloud = asyncio.ensure_future(end.run())
     agent = await start(config)
-    await wait_until(lambda: len(end.readings) >= 3, 20)
+    await wait_until(lambda: len(cloud.readings) >= 3, 20)
     code, out, _ = await yemai("edge", "status", "--config", str(config), "--json")
     told = json.loads(out)
     assert code == 0
@@ -58,8 +56,6 @@ async def test_a_running_agent_tells_of_its_devices_its_outbox_and_its_way(tmp_p
     assert "another agent with the same outbox is running" in config.with_suffix(".log").read_text()
     assert await stop(agent) == 0
     assert not load_config(config).socket.exists()
-    cloud.cancel()
-    await asyncio.gather(cloud, return_exceptions=True)
 
 
 async def test_the_retained_status_says_how_long_the_buffer_lasts(tmp_path, mosquitto):
@@ -104,6 +100,20 @@ async def test_a_socket_left_by_a_killed_agent_is_taken_over_and_one_in_use_is_n
             async with answering(path, {}):
                 pass
     assert not path.exists()
+
+
+async def test_an_agent_that_gives_no_answer_is_not_taken_for_none(tmp_path):
+    path = tmp_path / "s.sock"
+
+    async def stuck():
+        raise Unavailable("the disk")
+
+    async with answering(path, {"ping": stuck, "status": stuck}):
+        with pytest.raises(Busy, match="an agent runs here and gives no answer; its log tells why"):
+            await ask(path, "status")
+        with pytest.raises(Refused, match="another agent"):
+            async with answering(path, {}):
+                pass
 
 
 def test_systemd_hears_that_the_agent_lives(tmp_path, monkeypatch):

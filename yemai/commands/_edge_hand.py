@@ -8,7 +8,7 @@ import msgspec
 
 from edge_agent.alone import write_alone, write_forced
 from edge_agent.byhand import Sample, by_hand, read_once, spell
-from edge_agent.local import ask
+from edge_agent.local import Busy, ask
 from edge_agent.orders import order_for
 from edge_agent.remote import Remote
 from telemetry.clock import SystemClock
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_agent.config import AgentConfig, Bus
     from edge_agent.driver import Device
 
-_LIFE_MS = 30_000
+_LIFE_MS = _PATIENCE_MS = 30_000
 
 
 async def read(path: Path, device: str, metric: str) -> Sample:
@@ -32,7 +32,9 @@ async def read(path: Path, device: str, metric: str) -> Sample:
     if bus.module.TRANSPORT != "modbus":
         raise Refused(f"'{device}' speaks when it likes and cannot be asked; see yemai edge status")
     try:
-        answer = await ask(config.socket, f"read {device} {metric}")
+        answer = await ask(config.socket, f"read {device} {metric}", _PATIENCE_MS / 1000)
+    except Busy:
+        raise
     except Unavailable:
         async with bus.module.Driver(bus.link, bus.devices) as driver:
             return await read_once(driver, known, metric)
@@ -50,7 +52,11 @@ async def write(path: Path, device: str, metric: str, wanted: str, *, force: boo
     order_for(command, known)
     config.commands.check_text(command)
     try:
-        answer = await ask(config.socket, f"write {device} {metric} {spelt}")
+        answer = await ask(config.socket, f"write {device} {metric} {spelt}", _PATIENCE_MS / 1000)
+    except Busy as error:
+        raise Refused(
+            f"{error}. It may have written all the same: read {metric} before you write it again"
+        ) from None
     except Unavailable as error:
         if bus.module.TRANSPORT != "modbus":
             raise Refused(
