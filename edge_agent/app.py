@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import contextlib
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ async def _one_life(chosen: Chosen, remote: Remote, stop: asyncio.Event, clock: 
     """Run with one configuration; return whether to go on with another."""
     config = chosen.config
     outbox, homeless = open_outbox(config, clock)
-    async with Keeper(outbox) as keeper, AsyncExitStack() as stack:
+    async with Keeper(outbox) as keeper, contextlib.AsyncExitStack() as stack:
         agent = await _Agent.make(chosen, remote, keeper, clock)
         agent.homeless = homeless
         log.info(
@@ -91,7 +91,7 @@ class _Agent:
         self._wanted: Wanted | None = None
         self._turn = asyncio.Event()
         """Set when the buses are to be let go: to stop, to try a configuration, or to take one back."""
-        self._over = False
+        self._over = self._may_go_home = False
         self.homeless = ""
         """Why the outbox is in memory; empty when it is on disk."""
 
@@ -132,21 +132,27 @@ class _Agent:
             notify("READY=1")
             while not self._over:
                 await self._read_buses()
+                if self._may_go_home and not self._over:
+                    await self._go_home()
                 if self._wanted is not None and not self._over:
                     await self._try_out(self._wanted)
             if stop.is_set():
                 notify("STOPPING=1")
+            if stop.is_set() or self.homeless:
                 await self._drain()
-                await self._uplink.farewell()
             else:
                 await self._flush()
+            if stop.is_set():
+                await self._uplink.farewell()
             for task in tasks:
                 task.cancel()
         return not stop.is_set()
 
     async def _read_buses(self) -> None:
         self._turn.clear()
-        if self._over or self._wanted is not None:  # something came while a configuration was tried
+        if (
+            self._over or self._may_go_home or self._wanted is not None
+        ):  # it came while a configuration was tried
             return
         async with asyncio.TaskGroup() as readers:
             tasks = [
@@ -162,8 +168,19 @@ class _Agent:
         self._end()
 
     async def _come_home(self) -> None:
-        await disk_is_back(self._config, self._keeper, self._clock)
-        self._end()
+        while True:
+            await disk_is_back(self._config, self._clock)
+            if self._uplink.up.is_set():
+                self._may_go_home = True
+                self._turn.set()
+
+    async def _go_home(self) -> None:
+        """Leave memory for the disk if nothing is lost by that: the buses rest for as long as the cloud takes it."""
+        self._may_go_home = False
+        with contextlib.suppress(Unavailable):
+            if not await self._sent():
+                log.info("disk_is_back", path=str(self._config.outbox.path))
+                self._end()
 
     def _end(self) -> None:
         self._over = True
@@ -253,13 +270,22 @@ class _Agent:
 
     async def _drain(self) -> None:
         try:
+            if not (left := await self._sent()):
+                return
+            if self.homeless:
+                log.error("readings_lost_at_stop", problem=self.homeless, messages=left)
+            else:
+                log.info("uploads_wait_for_the_next_start", messages=left)
+        except Unavailable as error:
+            log.error("readings_lost_at_stop", problem=str(error))
+
+    async def _sent(self) -> int:
+        """Wait until the cloud has everything, for at most five seconds; return how many messages it has not."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 await self._gatherer.flush(ending=True)
                 while (await self._keeper.counters()).messages:
                     self._keeper.changed.clear()
                     if (await self._keeper.counters()).messages:
                         await self._keeper.changed.wait()
-        except TimeoutError:
-            log.info("uploads_wait_for_the_next_start", messages=(await self._keeper.counters()).messages)
-        except Unavailable as error:
-            log.error("readings_lost_at_stop", problem=str(error))
+        return (await self._keeper.counters()).messages

@@ -1,11 +1,12 @@
 """Where an agent keeps what it has read: on its disk, and in memory while the disk takes nothing.
 
 A disk that is full or read-only is no reason not to read: the agent says so, keeps what fits into memory, sends it as
-ever, and goes back to the disk when there is one again.
+ever, and goes back to the disk when there is one again and the cloud has what was kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ from telemetry.outbox import Outbox
 if TYPE_CHECKING:
     from edge_agent.config import AgentConfig
     from telemetry.clock import Clock
-    from telemetry.keeper import Keeper
 
 MEMORY_BYTES = 16 * 1024 * 1024
 _LOOK_S = 60.0
@@ -48,20 +48,16 @@ def open_outbox(config: AgentConfig, clock: Clock) -> tuple[Outbox, str]:
     return outbox, ""
 
 
-async def disk_is_back(config: AgentConfig, keeper: Keeper, clock: Clock) -> None:
-    """Return when the outbox can be opened on disk and nothing in memory waits to be sent."""
+async def disk_is_back(config: AgentConfig, clock: Clock) -> None:
+    """Return when the outbox can be opened on disk, and written to; not at once, so that it may be asked again."""
     while True:
         await clock.sleep(_LOOK_S)
-        if keeper.size:
-            continue
         try:
             box = on_disk(config, clock)
-            with box.transaction():
+            with contextlib.closing(box), box.transaction():
                 box.set_note("opened", str(clock.now_ms()))
-            box.close()
         except Unavailable:
             continue
-        log.info("disk_is_back", path=str(config.outbox.path))
         return
 
 

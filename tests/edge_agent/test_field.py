@@ -15,6 +15,7 @@ from agents import NOWHERE, Cloud, counters, start, stop, write_config
 from lines import running
 from waiting import wait_until
 
+from edge_agent import app
 from edge_agent.budget import Budget
 from edge_agent.buffer import Buffer
 from edge_agent.config import load_config
@@ -141,6 +142,43 @@ async def test_a_read_only_disk_is_said_so_and_readings_still_arrive(tmp_path, m
     await wait_until(lambda: len(cloud.readings) >= 5, 30, "readings to arrive from memory")
     assert "outbox_is_in_memory" in log.read_text()
     assert await stop(agent) == 0
+
+
+class SlowCloud(Cloud):
+    """Acknowledges each message when several more have come, so that something waits always."""
+
+    async def _take(self, client, payload):
+        asyncio.get_running_loop().call_later(0.7, self._later, super()._take(client, payload))
+
+    def _later(self, taking):
+        self.acks = [*getattr(self, "acks", []), asyncio.ensure_future(taking)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk read-only: run as root")
+async def test_when_the_disk_is_back_the_agent_goes_back_to_it_and_nothing_is_lost_on_the_way(
+    mosquitto, small_disk, monkeypatch
+):
+    monkeypatch.setattr("edge_agent.storage._LOOK_S", 0.5)
+    left, shut = [], Keeper.__aexit__
+
+    async def shutting(keeper, *how):
+        left.append(await keeper.counters())
+        await shut(keeper, *how)
+
+    monkeypatch.setattr(Keeper, "__aexit__", shutting)
+    config = write_config(small_disk, mosquitto.port, NOWHERE)
+    await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    cloud, end = SlowCloud(mosquitto.port), asyncio.Event()
+    async with running(cloud.run()):
+        agent = asyncio.ensure_future(app.run(config, stop=end))
+        await wait_until(lambda: len(cloud.readings) >= 5, 30, "readings to arrive from memory")
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        await wait_until(lambda: left, 30, "the agent to go back to its disk")
+        await wait_until(lambda: _made(small_disk) >= 5, 20, "readings to be on disk")
+        end.set()
+        await agent
+    assert left[0].messages == 0
+    assert left[0].made == left[0].freed
 
 
 async def test_a_corrupt_outbox_is_moved_aside_and_the_cloud_is_told(tmp_path, mosquitto, cloud):
