@@ -40,6 +40,7 @@ _NOTE = "commands"
 _MOST_BYTES = 16 * 1024
 _MOST_WAITING = 64
 _MOST_ASLEEP = 1000
+_MOST_KNOWN = 2000  # ids; they are written down with each step
 _SETTLE_S = 0.2  # between two looks at what a device has made of a write
 _LOOKS = 6
 _KEPT_MS = 3_600_000  # after its id has expired anyway
@@ -165,6 +166,10 @@ class Commander:
         try:
             if known is not None:
                 raise Refused(f"repeated: '{command.id}' was taken before and is {known.state}")
+            if not cause and len(self._memory.ids) >= _MOST_KNOWN <= len(self._remembered(now)):
+                raise _ForgottenError(
+                    f"{_MOST_KNOWN} commands are remembered until they have expired; give not_after a nearer time"
+                )
             if now > command.not_after:
                 return await self._tell(command, CommandState.EXPIRED, _late(command, now), cause)
             if command.not_after > now + LONGEST_LIFE_MS:
@@ -178,7 +183,8 @@ class Commander:
             if self._under_way >= _MOST_WAITING or self._asleep >= _MOST_ASLEEP:
                 raise Refused(f"{max(self._under_way, self._asleep)} commands wait already")
         except Refused as error:
-            return await self._tell(command, CommandState.REFUSED, str(error), cause, remember=known is None)
+            remember = known is None and not isinstance(error, _ForgottenError)
+            return await self._tell(command, CommandState.REFUSED, str(error), cause, remember=remember)
         self._interlocks.note(order.actuator, now)
         try:
             await self._tell(command, CommandState.ACCEPTED, "", cause)
@@ -314,15 +320,11 @@ class Commander:
         now = self._clock.now_ms()
         if remember:
             waits = not state.is_final and command.value is not None and self.sleeps(command.device)
+            until = min(command.not_after, now + LONGEST_LIFE_MS)  # of one that was refused for being longer
             self._memory.ids[command.id] = _Known(
-                state, command.device, command.not_after, command if waits else None, cause if waits else ""
+                state, command.device, until, command if waits else None, cause if waits else ""
             )
-        ids = {
-            name: k
-            for name, k in self._memory.ids.items()
-            if k.not_after + _KEPT_MS > now or not k.state.is_final
-        }
-        self._memory = _Memory(ids, self._interlocks.acted)
+        self._memory = _Memory(self._remembered(now), self._interlocks.acted)
         await self._write_down(result, must=state is CommandState.ACCEPTED and not cause)
         log.info(
             "command",
@@ -333,6 +335,14 @@ class Commander:
             by=command.by,
         )
         return result
+
+    def _remembered(self, now: int) -> dict[str, _Known]:
+        """Return what may still come again, or has not come to its end."""
+        return {
+            name: known
+            for name, known in self._memory.ids.items()
+            if known.not_after + _KEPT_MS > now or not known.state.is_final
+        }
 
     async def _write_down(self, *results: CommandResult, must: bool = False) -> None:
         """Put results on record, behind those that the disk did not take, together with what is remembered.
@@ -371,6 +381,10 @@ class Commander:
             command.id, command.device, state, self._clock.now_ms(), command.metric, command.value, command.command,
             number, problem, command.by, cause, text=command.text, text_back=text,
         )  # fmt: skip
+
+
+class _ForgottenError(Refused):
+    """A refusal that is not remembered."""
 
 
 def _late(command: Command, now_ms: int) -> str:

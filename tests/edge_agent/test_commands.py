@@ -177,6 +177,24 @@ async def test_on_a_full_disk_only_an_alarm_is_answered_and_its_record_follows_w
         assert await lamp.give(dim("c1", 40.0, lamp.clock)) == ["accepted", "executed", "verified"]
 
 
+async def test_what_is_remembered_of_commands_does_not_grow_without_end(lamp, monkeypatch):
+    async with lamp.running(period_s=3600.0):
+        for n in range(3):  # somebody counts in microseconds
+            await lamp.commander.hear(msgspec.json.encode(dim(f"us{n}", 1.0, lamp.clock, not_after=10**18)))
+        await lamp.clock.advance(26 * 3600)
+        assert await lamp.give(dim("c1", 70.0, lamp.clock)) == ["accepted", "executed", "verified"]
+        assert lamp.commander._memory.ids.keys() == {"c1"}
+        monkeypatch.setattr("edge_agent.commands._MOST_KNOWN", 2)
+        assert await lamp.give(dim("c2", 60.0, lamp.clock)) == ["accepted", "executed", "verified"]
+        assert await lamp.give(dim("c3", 50.0, lamp.clock)) == ["refused"]
+        assert "2 commands are remembered until they have expired" in (await lamp.results())[-1].problem
+        done = await lamp.commander.take(dim("link-1", 100.0, lamp.clock), cause="a1")
+        await wait_until(lambda: done.done() or lamp.clock.advance(0.1))
+        assert writes(lamp)[-1] == 100, "an alarm is answered"
+        await lamp.clock.advance(3 * 3600)
+        assert await lamp.give(dim("c3", 50.0, lamp.clock)) == ["refused", "accepted", "executed", "verified"]
+
+
 async def test_a_command_that_comes_too_late_expires_and_nothing_is_written(lamp):
     async with lamp.running():
         late = dim("c1", 70.0, lamp.clock, not_after=lamp.clock.now_ms() - 1)
