@@ -205,10 +205,7 @@ class Poller:
             async with self.line:
                 words = await self.driver.read(device, block)
         except LinkDown as error:
-            self._link_tries += 1
-            pause = min(_FIRST_PAUSE_S * 2 ** min(self._link_tries - 1, 10), LONGEST_PAUSE_S)
-            self._link_lost = str(error)
-            self._try_link_at = self._clock.monotonic() + pause * self._dice.uniform(0.5, 1.0)
+            self._lost(error)
             return error
         except Unavailable as error:
             self._link_lost, self._link_tries = "", 0
@@ -218,6 +215,13 @@ class Poller:
             return error
         self._well(device)
         return words
+
+    def _lost(self, error: LinkDown) -> None:
+        """Try the line again after a pause, a longer one each time."""
+        self._link_tries += 1
+        pause = min(_FIRST_PAUSE_S * 2 ** min(self._link_tries - 1, 10), LONGEST_PAUSE_S)
+        self._link_lost = str(error)
+        self._try_link_at = self._clock.monotonic() + pause * self._dice.uniform(0.5, 1.0)
 
     async def _prove(self, turn: Turn, question: Block) -> None:
         """Read the serial number; nothing of a device is believed that does not have the right one."""
@@ -302,6 +306,9 @@ class Poller:
             beat = device.profile.heartbeat
             if beat is None or now < self._beats[device.id] or self._breaker.is_suspect(device.id):
                 continue
+            if self._link_lost and self._clock.monotonic() < self._try_link_at:
+                self._beats[device.id] = self._try_link_at  # each try may take seconds, which the others wait
+                continue
             self._beats[device.id] = now + beat.every_s * _BEAT_EARLY
             try:
                 async with self.line:
@@ -310,6 +317,8 @@ class Poller:
                     )
             except YemaiError as error:
                 self._trouble.note(device.id, f"heartbeat: {error}", _HEART)
+                if isinstance(error, LinkDown):
+                    self._lost(error)
             else:
                 self._trouble.note(device.id, "", _HEART)
 

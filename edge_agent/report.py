@@ -57,9 +57,12 @@ def check_rules(path: Path, rules: Sequence[ReportRule], profiles: Iterable[Prof
                 raise ConfigError(
                     path, f"{at}.metrics", f"no device here has '{metric}'", hint=did_you_mean(metric, known)
                 )
-        if rule.dead_band < 0:
+        if not rule.dead_band >= 0:  # nor nan, beside which nothing is a change
             raise ConfigError(
-                path, f"{at}.dead_band", f"{rule.dead_band:g} is negative", hint="0 reports every change"
+                path,
+                f"{at}.dead_band",
+                f"{rule.dead_band:g} is not at least 0",
+                hint="0 reports every change",
             )
         for key in ("heartbeat_s", "window_s"):
             if not 1 <= getattr(rule, key) <= 86_400:

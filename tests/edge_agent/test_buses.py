@@ -178,6 +178,16 @@ async def test_a_heartbeat_is_sent_as_often_as_the_device_wants_it_however_seldo
     assert 12 <= len(beats) <= 16
 
 
+async def test_heartbeats_leave_a_lost_line_alone_as_polls_do():
+    charger = load_catalogue()["mennekes_amtron_compact"]
+    names, clock = [f"chg-{n}" for n in range(8)], ManualClock()
+    line = PaperLine(clock, dict.fromkeys(names, LinkDown("gone")))
+    async with polling(line, [Device(name, charger, 50, 0.5) for name in names], 5.0, clock) as (heard, _):
+        await clock.advance(120)
+    assert len(line.asked) + len(line.written) < 20
+    assert {reading.device for reading in heard[-50:]} == set(names)
+
+
 async def test_an_illegal_hole_is_found_with_few_refusals_remembered_and_never_asked_again(tmp_path):
     from edge_agent.learned import Learned
 

@@ -103,7 +103,8 @@ def test_no_extreme_is_lost_nothing_is_invented_and_the_count_closes(values, pol
     ("rule", "message"),
     [
         (ReportRule("change", metrics=("sound_levl",)), "$.report[0].metrics: no device here has 'sound_levl'; did you mean 'sound_level'?"),
-        (ReportRule("change", dead_band=-1), "$.report[0].dead_band: -1 is negative; 0 reports every change"),
+        (ReportRule("change", dead_band=-1), "$.report[0].dead_band: -1 is not at least 0; 0 reports every change"),
+        (ReportRule("change", dead_band=float("nan")), "$.report[0].dead_band: nan is not at least 0; 0 reports every change"),
         (ReportRule("window", window_s=0), "$.report[0].window_s: 0 s is not within 1 and 86400"),
     ],
 )  # fmt: skip
