@@ -70,10 +70,10 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             else None
         )
         known = places.load(config.places.file) if config.places.file else places.Places()
+        ground = places.Ground(known, lambda: data.devices, config.incidents)
         incidents = Incidents(
-            config.incidents, lambda device: known.place(device, data.device(device)), lambda: data.sites,
-            planner.plans if planner else None,
-        )  # fmt: skip
+            config.incidents, ground, lambda: data.sites, planner.plans if planner else None
+        )
         warner = _warner(config, planner, incidents, data) if planner else None
         followers: list[Follower] = [one for one in (telling, planner, incidents, warner) if one is not None]
         desk = Desk(store, clock, latching=frozenset(config.desk.latching), followers=followers)
@@ -147,7 +147,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
 def _warner(config: CenterConfig, planner: Planner, incidents: Incidents, data: Data) -> Warner:
     cap = config.cap
     issuer = Issuer(cap.sender, cap.name, cap.zone, cap.national, cap.web)
-    warner = Warner(issuer, planner.plans, incidents.place_of, _places(data))
+    warner = Warner(issuer, planner.plans, incidents.ground.place, _places(data))
     incidents.closers.append(warner.closed)
     return warner
 

@@ -81,7 +81,7 @@ class Center(msgspec.Struct, frozen=True):
     def cameras_near(self, devices: Iterable[str]) -> list[dict[str, Any]]:
         """Return the cameras that see the first of ``devices`` that any sees, the nearest first."""
         for device in devices:
-            if found := self.places.cameras_near(self.incidents.place_of(device)):
+            if found := self.places.cameras_near(self.incidents.ground.place(device)):
                 return found
         return []
 

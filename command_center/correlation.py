@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import math
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 Tie = Literal["first", "cause", "device", "group", "site", "near", "person"]
 _RANK: dict[Tie, int] = {"cause": 0, "device": 1, "group": 2, "site": 3, "near": 4}
 Way = list[dict[str, Any]]
+Key = TypeVar("Key", bound="Hashable")
 _METRES = 111_320.0  # a degree of latitude
 
 
@@ -105,33 +106,23 @@ class Why(msgspec.Struct, frozen=True, omit_defaults=True):
                 return Text(f"由{self.by}归入", f"put here by {self.by}")
 
 
-class Standing:
-    """What the open incidents hold, by incident, device and rule, and by where an alarm would have to be to have a tie to it.
-
-    A storm asks once for each alarm, so nobody may have to look at everything that stands.
-    """
+class Around(Generic[Key]):
+    """What may have a tie to an alarm, found by where it stands: a storm asks for each alarm, and nobody may look at everything then."""
 
     def __init__(self, windows: Windows) -> None:
-        self._windows, self._band_m = windows, max(windows.near_m, 1.0)
-        self._members: dict[tuple[str, str, str], Member] = {}
-        self._at: dict[tuple[str, str | int], set[tuple[str, str, str]]] = {}
+        self._band_m = max(windows.near_m, 1.0)
+        self._at: dict[tuple[str, str | int], set[Key]] = {}
 
-    def get(self, key: tuple[str, str, str]) -> Member | None:
-        """Return what an incident holds of a rule on a device."""
-        return self._members.get(key)
-
-    def put(self, key: tuple[str, str, str], member: Member) -> None:
-        """Note it, in the place of what was noted before."""
-        self._members[key] = member
-        for where in self._places(member.place):
+    def put(self, key: Key, place: Place) -> None:
+        """Note what stands at a place."""
+        for where in self._of(place):
             self._at.setdefault(where, set()).add(key)
 
-    def ties(self, place: Place, began_ms: int) -> Sequence[tuple[str, Why]]:
-        """Return the incidents that an alarm has a tie to, the closest first, each with its reason."""
-        keys = set().union(*(self._at.get(where, ()) for where in self._places(place, aside=1)))
-        return ties(place, began_ms, [self._members[key] for key in keys], self._windows)
+    def near(self, place: Place) -> set[Key]:
+        """Return what stands near enough, and some that does not quite."""
+        return set().union(*(self._at.get(where, ()) for where in self._of(place, aside=1)))
 
-    def _places(self, place: Place, aside: int = 0) -> Iterator[tuple[str, str | int]]:
+    def _of(self, place: Place, aside: int = 0) -> Iterator[tuple[str, str | int]]:
         yield "device", place.device
         for group in place.groups:
             yield "group", group
@@ -141,6 +132,30 @@ class Standing:
             band = math.floor(place.lat * _METRES / self._band_m)
             for n in range(band - aside, band + aside + 1):
                 yield "latitude", n
+
+
+class Standing:
+    """What the open incidents hold, by incident, device and rule."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._members: dict[tuple[str, str, str], Member] = {}
+        self._around = Around[tuple[str, str, str]](windows)
+
+    def get(self, key: tuple[str, str, str]) -> Member | None:
+        """Return what an incident holds of a rule on a device."""
+        return self._members.get(key)
+
+    def put(self, key: tuple[str, str, str], member: Member) -> None:
+        """Note it, in the place of what was noted before."""
+        if key not in self._members:
+            self._around.put(key, member.place)
+        self._members[key] = member
+
+    def ties(self, place: Place, began_ms: int) -> Sequence[tuple[str, Why]]:
+        """Return the incidents that an alarm has a tie to, the closest first, each with its reason."""
+        near = self._around.near(place)
+        return ties(place, began_ms, [self._members[key] for key in near], self._windows)
 
 
 def ties(

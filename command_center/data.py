@@ -42,7 +42,8 @@ class Data:
         """When ingest last answered, UTC ms."""
         self.known: dict[str, Any] = {"devices": [], "sites": [], "classes": {}, "agents": []}
         self.latest: dict[str, dict[str, Any]] = {}
-        self._devices: dict[str, dict[str, Any]] = {}
+        self.devices: dict[str, dict[str, Any]] = {}
+        """The registry's devices by id: the same dict until one of them has changed."""
         self.sites: dict[str, dict[str, Any]] = {}
         """The registry's sites by id."""
 
@@ -66,7 +67,9 @@ class Data:
                 if now - registry_at >= _REGISTRY_S or self._problem:
                     for name in self.known:
                         self.known[name] = await self._ask(name)
-                    self._devices = {device["id"]: device for device in self.known["devices"]}
+                    devices = {device["id"]: device for device in self.known["devices"]}
+                    if devices != self.devices:
+                        self.devices = devices
                     self.sites = {site["id"]: site for site in self.known["sites"]}
                     registry_at = now
                 rows = await self._ask("latest", {"since_ms": str(self._newest)})
@@ -80,7 +83,7 @@ class Data:
 
     def device(self, key: str) -> dict[str, Any]:
         """Return what the registry says of a device; nothing for one it does not know."""
-        return self._devices.get(key, {})
+        return self.devices.get(key, {})
 
     async def forward(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes, str]:
         """Pass a question on; return status, body and content type.  Raises :class:`Unavailable`."""

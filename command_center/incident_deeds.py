@@ -133,7 +133,7 @@ async def _recount(db: AsyncConnection, key: str, parts: Incidents) -> None:
     """Find an incident's worst alarm, title and place anew."""
     alarms = await _alarms_of(db, key)
     worst = max(alarms, key=lambda alarm: (alarm.worst, -alarm.began_ms, alarm.id))
-    places = [parts.place_of(alarm.device) for alarm in alarms]
+    places = [parts.ground.place(alarm.device) for alarm in alarms]
     body = msgspec.json.decode((await load(db, key)).body, type=Body)
     body = msgspec.structs.replace(
         body, title=worst.title, category=worst.category, place=tuple(correlation.path(places, parts.sites()))

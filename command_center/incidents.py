@@ -28,10 +28,13 @@ from telemetry.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from command_center.places import Ground
     from command_center.plans import Plans
 
 UNDONE = ("waiting", "requested", "sent", "accepted", "executed")
 """States of an action that somebody or something is still busy with."""
+_MOST_NAMED = 5000
+"""Of more devices nobody is asked for by name: a database takes only so many."""
 
 
 Closer = Callable[[AsyncConnection, str, str, int], Awaitable[None]]
@@ -55,16 +58,16 @@ class Joined(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Incidents:
-    """A follower of the desk.  ``place_of`` tells where a device stands, ``sites`` are the registry's by id."""
+    """A follower of the desk.  ``ground`` tells where devices stand, ``sites`` are the registry's by id."""
 
     def __init__(
         self,
         windows: Windows,
-        place_of: Callable[[str], Place],
+        ground: Ground,
         sites: Callable[[], Mapping[str, Mapping[str, Any]]],
         plans: Plans | None = None,
     ) -> None:
-        self.windows, self.place_of, self.sites, self.plans = windows, place_of, sites, plans
+        self.windows, self.ground, self.sites, self.plans = windows, ground, sites, plans
         self.closers: list[Closer] = []
         """What else is done, in the same transaction, when an incident closes."""
         self.changed: set[str] = set()
@@ -91,7 +94,7 @@ class Incidents:
 
     async def _join(self, db: AsyncConnection, fresh: Sequence[Alarm], now: int) -> dict[str, str]:
         """Return the incident of each alarm; write the new incidents and who belongs to which."""
-        standing = await self._standing(db)
+        standing = await self._standing(db, self.ground.near(alarm.device for alarm in fresh))
         causes = {alarm.by_design for alarm in fresh if alarm.by_design}
         known = await db.execute(
             sa.select(_members.c.alarm, _members.c.incident)
@@ -102,7 +105,7 @@ class Incidents:
         of: dict[str, str] = {}
         opened, joined = [], []
         for alarm in fresh:
-            place = self.place_of(alarm.device)
+            place = self.ground.place(alarm.device)
             found = list(standing.ties(place, alarm.began_ms))
             if cause := of_cause.get(alarm.by_design or "") or of.get(alarm.by_design or ""):
                 why = Why("cause", alarm.by_design or "")
@@ -124,20 +127,21 @@ class Incidents:
             await db.execute(_members.insert(), joined)
         return of
 
-    async def _standing(self, db: AsyncConnection) -> Standing:
-        """Return what the open incidents hold."""
+    async def _standing(self, db: AsyncConnection, near: set[str]) -> Standing:
+        """Return what the open incidents hold of these devices."""
         m = _members.c
-        rows = await db.execute(
+        held = (
             sa.select(m.incident, m.device, m.rule, sa.func.min(m.began_ms), sa.func.max(m.began_ms))
             .join(_incidents, _incidents.c.id == m.incident)
             .where(_incidents.c.state == "open")
             .group_by(m.incident, m.device, m.rule)
         )
+        rows = await db.execute(held.where(m.device.in_(near)) if len(near) <= _MOST_NAMED else held)
         places: dict[str, Place] = {}
         standing = Standing(self.windows)
         for incident, device, rule, began, until in rows:
             if device not in places:
-                places[device] = self.place_of(device)
+                places[device] = self.ground.place(device)
             standing.put((incident, device, rule), Member(incident, places[device], began, until))
         return standing
 
@@ -158,7 +162,7 @@ class Incidents:
             if worst.worst > row.worst:
                 values["worst"] = int(worst.worst)
                 body = msgspec.structs.replace(body, title=worst.title, category=worst.category)
-            places = [self.place_of(alarm.device) for alarm in mine if alarm.id in fresh]
+            places = [self.ground.place(alarm.device) for alarm in mine if alarm.id in fresh]
             if places:
                 shared = correlation.shared(body.place, correlation.path(places, sites))
                 body = msgspec.structs.replace(body, place=tuple(shared))

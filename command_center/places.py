@@ -1,4 +1,7 @@
-"""``places.yaml``: what the registry does not know — cameras, and which devices share a pole, a feeder or a cabinet."""
+"""``places.yaml``: what the registry does not know — cameras, and which devices share a pole, a feeder or a cabinet.
+
+:class:`Ground` is both together: where every device stands, and what stands near it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from command_center.correlation import Place, metres
+from command_center.correlation import Around, Place, metres
 from telemetry.config import load_yaml
 from telemetry.errors import ConfigError
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from command_center.correlation import Windows
 
 _NEAREST = 3
 
@@ -43,15 +48,6 @@ class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: tuple[Group, ...] = ()
     cameras: tuple[Camera, ...] = ()
 
-    def groups_of(self, device: str) -> frozenset[str]:
-        """Return the groups that a device belongs to, named by kind and id."""
-        return frozenset(f"{group.kind} {group.id}" for group in self.groups if device in group.devices)
-
-    def place(self, device: str, row: Mapping[str, Any]) -> Place:
-        """Return where a device stands, given its row in the registry."""
-        site, lon, lat = row.get("site") or "", row.get("lon"), row.get("lat")
-        return Place(device, site, lon, lat, self.groups_of(device))
-
     def cameras_near(self, place: Place) -> list[dict[str, Any]]:
         """Return the cameras that cover a place, the nearest first, with their distance in metres."""
         found = []
@@ -61,6 +57,39 @@ class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 told = {"id": camera.id, "name": camera.name, "url": camera.url}
                 found.append({**told, "metres": round(away)})
         return sorted(found, key=lambda one: (one["metres"], one["id"]))[:_NEAREST]
+
+
+class Ground:
+    """Where every device stands.
+
+    :param devices: the registry's rows by id; another mapping whenever any of them has changed.
+    """
+
+    def __init__(
+        self, places: Places, devices: Callable[[], Mapping[str, Mapping[str, Any]]], windows: Windows
+    ) -> None:
+        self._devices, self._windows = devices, windows
+        self._groups: dict[str, frozenset[str]] = {}
+        for group in places.groups:
+            for device in group.devices:
+                before = self._groups.get(device, frozenset())
+                self._groups[device] = before | {f"{group.kind} {group.id}"}
+        self._surveyed: tuple[Mapping[str, Mapping[str, Any]], Around[str]] | None = None
+
+    def place(self, device: str) -> Place:
+        """Return where a device stands; its groups are named by kind and id."""
+        row, groups = self._devices().get(device, {}), self._groups.get(device, frozenset())
+        return Place(device, row.get("site") or "", row.get("lon"), row.get("lat"), groups)
+
+    def near(self, devices: Iterable[str]) -> set[str]:
+        """Return these devices and all that an alarm of theirs may have a tie to, by their places alone."""
+        rows = self._devices()
+        if self._surveyed is None or self._surveyed[0] is not rows:
+            self._surveyed = rows, Around(self._windows)
+            for device in {*rows, *self._groups}:
+                self._surveyed[1].put(device, self.place(device))
+        found = set(devices)
+        return found.union(*(self._surveyed[1].near(self.place(device)) for device in found))
 
 
 def load(path: Path) -> Places:

@@ -47,9 +47,9 @@ async def desk(url, clock, tmp_path):
     (tmp_path / "plans.yaml").write_text(PLANS, "utf-8")
     book = plans.load(tmp_path / "plans.yaml")
     known = places.Places()
-    parts = Incidents(Windows(), lambda key: known.place(key, DEVICES.get(key, {})), lambda: SITES, book)
+    parts = Incidents(Windows(), places.Ground(known, lambda: DEVICES, Windows()), lambda: SITES, book)
     issuer = Issuer("yeji.example", Text("叶集应急", "Yeji Emergency"), "Asia/Shanghai", "34150441600002")
-    warner = Warner(issuer, book, parts.place_of, lambda _: Text("充电桩 <甲>", "Charger <A>"))
+    warner = Warner(issuer, book, parts.ground.place, lambda _: Text("充电桩 <甲>", "Charger <A>"))
     parts.closers.append(warner.closed)
     planner = Planner(book, lambda: list(DEVICES.values()))
     async with opened(url, clock, followers=[planner, parts, warner]) as one:

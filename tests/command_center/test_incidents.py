@@ -15,6 +15,7 @@ from command_center import audit, incident_deeds, places, plans, runs
 from command_center.correlation import Windows
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
+from command_center.places import Ground
 from command_center.planner import Planner
 from command_center.tables import actions, incidents
 from telemetry.errors import ConfigError, Refused
@@ -67,7 +68,7 @@ def book(tmp_path):
 
 
 def grouping(known, book=None):
-    return Incidents(Windows(), lambda key: known.place(key, DEVICES.get(key, {})), lambda: SITES, book)
+    return Incidents(Windows(), Ground(known, lambda: DEVICES, Windows()), lambda: SITES, book)
 
 
 @pytest.fixture
@@ -350,9 +351,10 @@ async def test_an_alarm_with_ties_to_two_incidents_joins_the_closer_and_names_th
 
 
 def test_the_nearest_cameras_that_cover_the_place_come_first(known):
-    seen = known.cameras_near(known.place("d", DEVICES["d"]))
+    ground = Ground(known, lambda: DEVICES, Windows())
+    seen = known.cameras_near(ground.place("d"))
     assert [(camera["id"], camera["metres"]) for camera in seen] == [("cam-1", 19), ("cam-2", 95)]
-    assert known.cameras_near(known.place("nowhere", {})) == []
+    assert known.cameras_near(ground.place("nowhere")) == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from command_center.people.doors import Doors
 from command_center.people.gate import Gate
 from command_center.people.rights import ROLES
 from command_center.people.sessions import Caller
-from command_center.places import Places
+from command_center.places import Ground, Places
 from command_center.planner import Planner
 from command_center.plans import load as load_plans
 from command_center.store import Store
@@ -84,12 +84,11 @@ async def world_in(tmp_path, clock, people=""):
         )
         feed = Feed(config, desk, lambda _: None, clock)
         signer = Signer(tmp_path / "audit.key")
-        parts = Incidents(
-            config.incidents, lambda key: Places().place(key, data.device(key)), dict, planner.plans
-        )
+        ground = Ground(Places(), lambda: data.devices, config.incidents)
+        parts = Incidents(config.incidents, ground, dict, planner.plans)
         center = Center(
             config, store, desk, data, feed, Hub(), clock, signer, parts, Reader(planner.plans, None, lambda _: None),
-            gate, doors, planner=planner, warner=Warner(Issuer("desk.example", config.title, "Asia/Shanghai"), planner.plans, parts.place_of, lambda _: None),
+            gate, doors, planner=planner, warner=Warner(Issuer("desk.example", config.title, "Asia/Shanghai"), planner.plans, ground.place, lambda _: None),
         )  # fmt: skip
         one = World(center, clock)
         for role in ROLES:
