@@ -74,7 +74,7 @@ async def world_in(tmp_path, clock, people=""):
     data = Data(config.data.url, lambda _: None, clock)
     data.known["sites"] = [{"id": "north", "street": "史河街道"}, {"id": "south", "street": "平岗街道"}]
     devices = [{"id": "d", "site": "north"}, {"id": "e", "site": "south"}]
-    data.known["devices"], data._devices = devices, {device["id"]: device for device in devices}
+    data.known["devices"], data.devices = devices, {device["id"]: device for device in devices}
     planner = Planner(load_plans(config.linkage.file), lambda: devices)
     async with Store(config.desk.url) as store, data:
         desk = Desk(store, clock, followers=[planner])
