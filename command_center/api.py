@@ -19,6 +19,7 @@ from command_center.people import rights
 from command_center.people.rights import needs
 from command_center.routes import (
     alarms,
+    answering,
     audit,
     cap,
     contacts,
@@ -55,6 +56,7 @@ def make_api(center: Center) -> FastAPI:
     api.add_middleware(Guard, secure=center.gate.secure)
     for routes in (
         alarms,
+        answering,
         holds,
         audit,
         receipts,

@@ -87,6 +87,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 clock,
                 _places(data),
                 lambda alarms: hub.publish("notices", sorted(alarms)),
+                config.page.url.rstrip("/"),
             )
             if told and telling
             else None

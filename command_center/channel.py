@@ -27,6 +27,8 @@ class Message(msgspec.Struct, frozen=True):
     urgent: bool
     facts: dict[str, str] = {}
     drill: bool = False
+    link: str = ""
+    """A last line with an address to answer at, or to look; it is a secret and never cut."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -106,6 +108,15 @@ async def ask(http: aiohttp.ClientSession, method: str, url: str, **more: Any) -
         raise Unavailable(f"no answer in {TIMEOUT_S:.0f} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"no connection ({type(error).__name__})") from None
+
+
+def written(message: Message, most_bytes: int, *, title: bool = True) -> str:
+    """Return the text of a message in at most ``most_bytes`` of UTF-8, its link whole at the end."""
+    text = f"{message.title}\n{message.text}" if title else message.text
+    if not message.link:
+        return cut(text, most_bytes)
+    last = f"\n{message.link}"
+    return cut(text, max(1, most_bytes - len(last.encode())) if most_bytes else 0) + last
 
 
 def cut(text: str, most_bytes: int) -> str:

@@ -19,7 +19,7 @@ from telemetry.severity import Severity
 from telemetry.transitions import Category, Change, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from command_center.store import Store
     from telemetry.clock import Clock
     from telemetry.transitions import AlarmMessage
+
+    First = Callable[[AsyncConnection], Awaitable[None]]
 
 STALE_ASSERTION_MS = 90_000
 """An open alarm that the feed has not asserted for so long is shown as unconfirmed; silence never closes it."""
@@ -73,14 +75,18 @@ class Desk:
                 self._asserted[message.transition.alarm] = now
         return changed
 
-    async def do(self, alarm: str, deed: Deed, act: Act, *, version: int | None = None) -> list[Alarm]:
+    async def do(
+        self, alarm: str, deed: Deed, act: Act, *, version: int | None = None, first: First | None = None
+    ) -> list[Alarm]:
         """Do a person's deed; return the alarms that changed, the one named first.
 
         Raises KeyError for an unknown alarm and :class:`Refused` for what cannot be done, or was decided on an
-        older ``version`` than the one that stands.
+        older ``version`` than the one that stands.  ``first`` is done in the same transaction, before it.
         """
         now = self._clock.now_ms()
         async with self._store.change() as db:
+            if first is not None:
+                await first(db)
             return await self._do(db, alarm, deed, act, version, now)
 
     async def acknowledge_all(

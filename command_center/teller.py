@@ -20,6 +20,7 @@ from command_center.channel import Channel, Message, Receipt, Report
 from command_center.lifecycle import Alarm
 from command_center.limits import Limiter
 from command_center.notices import SENT, Body, Telling, notice_row
+from command_center.people import answering
 from command_center.retries import next_step, retry_ms
 from command_center.tables import alarms as _alarms
 from command_center.tables import notices as _notices
@@ -43,14 +44,14 @@ log = structlog.get_logger()
 
 
 class Teller:
-    """``place_of`` names a device; ``on_told`` hears which alarms' notices changed."""
+    """``place_of`` names a device; ``on_told`` hears which alarms' notices changed; ``page`` is what messages link to."""
 
     def __init__(
         self, store: Store, told: Told, telling: Telling, http: aiohttp.ClientSession, clock: Clock,
-        place_of: Callable[[str], Text | None], on_told: Callable[[set[str]], None] = lambda _: None,
+        place_of: Callable[[str], Text | None], on_told: Callable[[set[str]], None] = lambda _: None, page: str = "",
     ) -> None:  # fmt: skip
         self._store, self._told, self._telling, self._clock = store, told, telling, clock
-        self._place_of, self._on_told = place_of, on_told
+        self._place_of, self._on_told, self._page = place_of, on_told, page
         self._channels: dict[str, Channel] = {
             n: told.kinds[n].Channel(c, http) for n, c in told.configs.items()
         }
@@ -151,20 +152,41 @@ class Teller:
 
     async def _sending(self, rows: Sequence[Any], now: int) -> list[Any]:
         """Write down what is about to be sent, in its very words; return the rows with them."""
-        worded = [(row, await self._worded(row)) for row in rows]
+        links: list[dict[str, Any]] = []
+        worded = [(row, await self._worded(row, links, now)) for row in rows]
         if rows:
             self._unsure.add(rows[0].channel)
             sending = {"state": "sending", "sent_ms": now, "attempts": _notices.c.attempts + 1}
             update = _notices.update().where(_notices.c.id == sa.bindparam("key"))
             values = [{"key": row.id, "body": body} for row, body in worded]
             async with self._store.change() as db:
+                await answering.keep(db, links, now)
                 await db.execute(update.values(**sending, body=sa.bindparam("body")), values)
         return [SimpleNamespace(**{**row._mapping, "body": body}) for row, body in worded]  # noqa: SLF001 - SQLAlchemy's public name for it
 
-    async def _worded(self, row: Any) -> bytes:
+    async def _worded(self, row: Any, links: list[dict[str, Any]], now: int) -> bytes:
         body = msgspec.json.decode(row.body, type=Body)
-        message = body.message or await self._message(row, body)
+        message = body.message
+        if message is None:
+            message = await self._message(row, body)
+            line = await self._link(row, body, links, now)
+            message = msgspec.structs.replace(message, link=line)
         return msgspec.json.encode(msgspec.structs.replace(body, message=message))
+
+    async def _link(self, row: Any, body: Body, links: list[dict[str, Any]], now: int) -> str:
+        """Return a message's last line: where its person acknowledges, or where a room, a digest and others look."""
+        kind, person = getattr(self._told.kinds[row.channel], "LINK", ""), self._told.setup.people[row.person]
+        if not (self._page and kind):
+            return ""
+        if kind == "person" and body.reason in {"alarm", "repeat", "plan"}:
+            async with self._store.read() as db:
+                may = await answering.who(db, person.name.zh)
+            if may is not None:
+                link = answering.Link(row.id, row.alarm, row.person, row.channel)
+                token, kept = answering.made(link, now)
+                links.append(kept)
+                return wording.answer(answering.address(self._page, token), person.lang)
+        return wording.look(f"{self._page}/", person.lang)
 
     async def report(self, channel: str, reports: Sequence[Report]) -> list[tuple[str, str]]:
         """Take what a vendor tells later; return ``(alarm, person)`` for each who pressed a key."""
@@ -295,7 +317,8 @@ class Teller:
             if again_ms is not None:
                 values |= {"state": "pending", "due_ms": now + again_ms, "done_ms": None}
             else:
-                values["state"] = "failed"
+                body = msgspec.structs.replace(body, message=None)
+                values |= {"state": "failed", "body": msgspec.json.encode(body)}
                 onward = self._onward(row, body, now)
         async with self._store.change() as db:
             await db.execute(_notices.update().where(_notices.c.id == row.id).values(**values))

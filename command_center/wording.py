@@ -48,6 +48,18 @@ def code(digits: str, lang: Literal["zh", "en"]) -> dict[str, str]:
     return {"level": level, "title": title, "device": device, "value": digits, "time": "", "state": ""}
 
 
+def answer(address: str, lang: Literal["zh", "en"]) -> str:
+    """Return the line by which a person acknowledges."""
+    return (
+        f"{'打开并确认（仅限本人）' if lang == 'zh' else 'Open and acknowledge (for you alone)'}: {address}"
+    )
+
+
+def look(address: str, lang: Literal["zh", "en"]) -> str:
+    """Return the line that leads to the page, where one signs in."""
+    return f"{'指挥中心' if lang == 'zh' else 'Command centre'}: {address}"
+
+
 def said_later(facts: dict[str, str], at_ms: int, zone: ZoneInfo) -> dict[str, str]:
     """Return the facts of a message that comes later than its alarm, with its own time beside the state.
 

@@ -14,10 +14,11 @@ import time
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, cut
+from command_center.channel import Answer, Limits, Message, Receipt, ask, written
 from telemetry.config import Secret
 
 LIMITS = Limits(credentials=((18, 60.0),), most_bytes=20_000)  # beyond 20 a minute: blocked for ten minutes
+LINK = "room"
 _BLOCKED_S = 600.0
 
 
@@ -56,7 +57,7 @@ class Channel:
 
     async def send(self, message: Message, address: str) -> Receipt:  # noqa: ARG002
         """Send a text."""
-        content = cut(f"{message.title}\n{message.text}", LIMITS.most_bytes - 500)
+        content = written(message, LIMITS.most_bytes - 500)
         query = {"access_token": self._config.token.reveal()}
         if self._config.secret:
             now = time.time_ns() // 1_000_000

@@ -8,13 +8,14 @@ from __future__ import annotations
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, cut
+from command_center.channel import Answer, Limits, Message, Receipt, ask, written
 from command_center.tokens import Tokens
 from telemetry.config import Secret
 
 LIMITS = Limits(
     credentials=((20, 1.0),), address=((450, 86_400.0),), most_bytes=2048
 )  # the vendor's: 500 a day
+LINK = "person"
 TOKEN_CODES = {40014, 42001, 33001}
 _TEMPORARY = {-1, 88, 90018}
 
@@ -65,7 +66,7 @@ class Channel:
 
     async def send(self, message: Message, address: str) -> Receipt:
         """Send a text; the id makes each one different, as the vendor drops the same text on the same day."""
-        content = cut(f"{message.title}\n{message.text}\n#{message.id[-8:]}", LIMITS.most_bytes)
+        content = written(message, LIMITS.most_bytes - 10) + f"\n#{message.id[-8:]}"
         msg = {"msgtype": "text", "text": {"content": content}}
         body = {"agent_id": self._config.agent_id, "userid_list": address, "msg": msg}
         return await self._post("asyncsend_v2", body, receipt)

@@ -11,11 +11,12 @@ from typing import Literal
 import aiohttp
 import msgspec
 
-from command_center.channel import TIMEOUT_S, Limits, Message, Receipt
+from command_center.channel import TIMEOUT_S, Limits, Message, Receipt, written
 from telemetry.config import Secret
 from telemetry.errors import Unavailable
 
 LIMITS = Limits(credentials=((60, 60.0),))
+LINK = "person"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +51,7 @@ class Channel:
         mail["From"], mail["To"] = config.sender, address
         mail["Subject"] = " ".join(message.title.split())
         mail["Message-ID"] = f"<{message.id.replace('/', '.')}@yemai>"
-        mail.set_content(message.text)
+        mail.set_content(written(message, 0, title=False))
         try:
             with self._connect() as server:
                 if config.security == "starttls":

@@ -13,12 +13,13 @@ import time
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, cut
+from command_center.channel import Answer, Limits, Message, Receipt, ask, written
 from telemetry.config import Secret
 
 LIMITS = Limits(
     credentials=((4, 1.0), (90, 60.0)), most_bytes=20_000
 )  # the vendor's: 5 a second, 100 a minute
+LINK = "room"
 _TEMPORARY = {9499, 11232}
 
 
@@ -60,7 +61,7 @@ class Channel:
 
     async def send(self, message: Message, address: str) -> Receipt:  # noqa: ARG002
         """Send a text."""
-        text = cut(f"{message.title}\n{message.text}", LIMITS.most_bytes - 500)
+        text = written(message, LIMITS.most_bytes - 500)
         body: dict[str, object] = {"msg_type": "text", "content": {"text": text}}
         if self._config.secret:
             now = int(time.time())

@@ -8,13 +8,14 @@ from __future__ import annotations
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, cut
+from command_center.channel import Answer, Limits, Message, Receipt, ask, written
 from command_center.tokens import Tokens
 from telemetry.config import Secret
 
 LIMITS = Limits(
     address=((25, 60.0), (900, 3600.0)), most_bytes=2048
 )  # beyond 30 a minute the vendor drops in silence
+LINK = "person"
 _TEMPORARY = {-1, 45009, 45033}
 TOKEN_CODES = {40014, 42001, 41001}
 
@@ -52,7 +53,7 @@ class Channel:
 
     async def send(self, message: Message, address: str) -> Receipt:
         """Send a text; a token that ran out is fetched anew, once."""
-        content = cut(f"{message.title}\n{message.text}", LIMITS.most_bytes)
+        content = written(message, LIMITS.most_bytes)
         body = {
             "touser": address, "msgtype": "text", "agentid": self._config.agent_id, "text": {"content": content},
             "enable_duplicate_check": 1, "duplicate_check_interval": 1800,

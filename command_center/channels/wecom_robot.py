@@ -5,10 +5,11 @@ from __future__ import annotations
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, cut
+from command_center.channel import Answer, Limits, Message, Receipt, ask, written
 from telemetry.config import Secret
 
 LIMITS = Limits(credentials=((18, 60.0),), most_bytes=2048)  # the vendor's: 20 a minute, text of 2,048 bytes
+LINK = "room"
 _TEMPORARY = {-1, 45009, 45033}
 
 
@@ -45,7 +46,7 @@ class Channel:
         """Send a text."""
         body = {
             "msgtype": "text",
-            "text": {"content": cut(f"{message.title}\n{message.text}", LIMITS.most_bytes)},
+            "text": {"content": written(message, LIMITS.most_bytes)},
         }
         url, query = f"{self._config.url}/cgi-bin/webhook/send", {"key": self._config.key.reveal()}
         return receipt(await ask(self._http, "POST", url, params=query, json=body))

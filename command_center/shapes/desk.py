@@ -107,6 +107,20 @@ class AlarmRecord(AlarmNow, frozen=True, kw_only=True):
     incident: str | None
 
 
+class Answering(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the page behind a message's link shows: the alarm, and as whom one would acknowledge it."""
+
+    name: str
+    device_name: Text
+    severity: Colour
+    title: Text
+    value: float | None
+    unit: str
+    began_ms: int
+    state: State
+    acknowledged_by: str | None
+
+
 class Swept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which alarms were acknowledged, and why the others were left."""
 

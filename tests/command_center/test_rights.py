@@ -65,6 +65,8 @@ async def test_every_route_refuses_every_role_that_has_not_its_right_and_nobody_
 
 async def test_what_everybody_may_ask_is_a_short_list_that_somebody_looked_at(world):
     assert sorted(path for _, path, right in calls(world.api) if right == "open") == [
+        "/api/answers",
+        "/api/answers/open",
         "/api/enrolment",
         "/api/enrolment/open",
         "/api/health/live",

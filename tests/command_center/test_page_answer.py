@@ -1,0 +1,78 @@
+"""The page behind a message's link, in a real browser against the real centre: it asks for one press and takes no other."""
+
+import asyncio
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from centers import command, write_config
+from desks import opened, take
+from persons import MADE_BY
+from tellers import SETUP
+from test_page import browser, play  # noqa: F401 - fixtures
+from test_page_people import opens, screen
+from test_telling import began
+
+from command_center.people import answering, users
+from command_center.people.users import User
+from telemetry.clock import SystemClock
+from telemetry.severity import Severity
+
+ALARM = began(Severity.RED).alarm
+
+
+def apart(do, *args):
+    """Run a coroutine in a thread of its own: the browser's driver has the loop of this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(do(*args))).result()
+
+
+async def begin(folder):
+    """An alarm that stands, an operator, and the link that was sent to him."""
+    clock = SystemClock()
+    async with opened(f"sqlite+aiosqlite:///{folder}/desk.db", clock) as desk:
+        await take(desk, began(Severity.RED))
+        token, row = answering.made(answering.Link("n", ALARM, "wang", "app"), clock.now_ms())
+        async with desk.store.change() as db:
+            await users.add(db, User("wang", "王建国", ("operator",)), MADE_BY, clock.now_ms())
+            await answering.keep(db, [row], clock.now_ms())
+    return token
+
+
+async def acknowledged_by(folder):
+    async with opened(f"sqlite+aiosqlite:///{folder}/desk.db", SystemClock()) as desk:
+        return (await desk.alarm(ALARM))[0].acknowledged_by
+
+
+@pytest.fixture
+def link(tmp_path, monkeypatch, free_port, unused_tcp_port):
+    token = apart(begin, tmp_path)
+    config = write_config(tmp_path, free_port, unused_tcp_port)
+    (tmp_path / "notify.yaml").write_text(SETUP.format(url="http://127.0.0.1:1"), "utf-8")
+    config.write_text(config.read_text("utf-8") + 'notify = { file = "notify.yaml" }\n', "utf-8")
+    monkeypatch.setenv("FAKE_KEY", "k")
+    monkeypatch.setenv("FAKE_SECRET", "s")
+    process = subprocess.Popen(command(config), stderr=subprocess.DEVNULL)
+    yield f"http://127.0.0.1:{unused_tcp_port}/answer.html#{token}"
+    process.terminate()
+    process.wait(20)
+
+
+def test_opening_shows_the_alarm_and_one_press_acknowledges_it(browser, link, tmp_path):  # noqa: F811
+    with screen(browser, "phone") as page:
+        opens(page, link)
+        button = page.locator("#acknowledge")
+        button.wait_for()
+        assert "红色 I" in page.inner_text("main")
+        assert "王建国" in page.inner_text("main")
+        assert "#" not in page.url, "the token has left the address"
+        assert apart(acknowledged_by, tmp_path) is None
+        button.click()
+        page.get_by_text("✓ 已确认").wait_for()
+        assert page.locator("button").count() == 0
+    assert apart(acknowledged_by, tmp_path) == "王建国"
+    with screen(browser, "phone") as page:
+        page.goto(link)
+        page.get_by_role("alert").wait_for()
+        assert "链接已失效" in page.inner_text("main")
+        assert page.locator("button").count() == 0
