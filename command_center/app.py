@@ -24,7 +24,7 @@ from command_center.incident_view import Reader
 from command_center.incidents import Incidents
 from command_center.linkage import Linkage
 from command_center.notices import Telling
-from command_center.people import links, users
+from command_center.people import links, sealing, users
 from command_center.people.doors import Doors
 from command_center.people.gate import Gate
 from command_center.planner import Planner
@@ -62,6 +62,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         Store(config.desk.url) as store,
         Data(config.data.url, on_latest, clock, config.data.key) as data,
     ):
+        seal = await sealing.ready(store, config.codes_key)
         told = policies.load(config.notify.file) if config.notify.file else None
         telling = Telling(told, lambda device: data.device(device).get("site")) if told else None
         planner = (
@@ -106,7 +107,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         center = Center(
             config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
             Reader(planner.plans if planner else None, told, _places(data)), gate,
-            Doors(config.people, store, clock, config.title.zh), known, told, teller, planner, warner,
+            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner,
         )  # fmt: skip
         async with store.change() as db:
             await filed.note(db, config, clock.now_ms())

@@ -117,6 +117,14 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     map: MapConfig = MapConfig()
     consumer: str = "center"
 
+    @property
+    def codes_key(self) -> Path:
+        """The file of the key that the secrets of one-time codes are sealed with."""
+        kind, _, file = self.desk.url.partition(":///")
+        if self.people.codes_key is not None or not kind.startswith("sqlite") or file in {"", ":memory:"}:
+            return self.people.codes_key or Path("codes.key")
+        return Path(file.partition("?")[0]).with_suffix(".codes.key")
+
 
 def load_config(path: Path) -> CenterConfig:
     """Read and check ``center.toml``; raise :class:`ConfigError`."""

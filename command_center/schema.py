@@ -15,7 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
-from command_center.tables import events, metadata
+from command_center.tables import events, links, metadata
 from telemetry.schema import VERSIONS, Found, Part, back_up, backup_of, cannot_copy, copy_tables, refuse_newer
 
 _SCHEMA_LOCK = 0x59656D616A  # those that start together take turns
@@ -40,7 +40,16 @@ def _with_contacts(_: sa.Connection) -> None:
     """4 → 5: proven contacts and links in messages have tables, which make themselves."""
 
 
-PART = Part("desk", events.name, "", (_with_longer_events, _with_incidents, _with_people, _with_contacts))
+def _with_sealed_secrets(db: sa.Connection) -> None:
+    """5 → 6: secrets of one-time codes are sealed, which takes more room; the centre seals them when it starts."""
+    if db.dialect.name == "postgresql" and links.name in sa.inspect(db).get_table_names():
+        db.exec_driver_sql(f"ALTER TABLE {links.name} ALTER COLUMN totp TYPE VARCHAR(128)")
+
+
+PART = Part(
+    "desk", events.name, "",
+    (_with_longer_events, _with_incidents, _with_people, _with_contacts, _with_sealed_secrets),
+)  # fmt: skip
 
 
 def prepare(db: sa.Connection) -> Found:

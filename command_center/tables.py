@@ -226,7 +226,7 @@ links = sa.Table(  # good once; only the hash of what stands in the address is k
     sa.Column("login", sa.String(64), nullable=False),
     sa.Column("ends_ms", sa.BigInteger, nullable=False),
     sa.Column("used_ms", sa.BigInteger),
-    sa.Column("totp", sa.String(64), nullable=False),
+    sa.Column("totp", sa.String(128), nullable=False),  # sealed
 )
 
 failures = sa.Table(  # how often signing in failed in a row, for an account or an address

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from command_center import audit
 from command_center.answers import Denied
@@ -12,17 +13,18 @@ from command_center.audit import Act
 from command_center.people import links, lockout, sessions, totp, users
 from command_center.people.passwords import Passwords, judge
 from command_center.people.users import User
-from telemetry.errors import Refused
+from telemetry.errors import Malformed, Refused
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from command_center.people.links import Link
+    from command_center.people.sealing import Seal
     from command_center.people.sessions import Caller, Kind, Session
     from command_center.people.settings import PeopleConfig
     from command_center.store import Store
     from telemetry.clock import Clock
 
+log = structlog.get_logger()
 _HOUR_MS = 3_600_000
 NOBODY = "nobody"
 """Who is written down for an attempt under a login that does not exist: it may be a password typed in the wrong field."""
@@ -49,8 +51,9 @@ class Enrolment(msgspec.Struct, frozen=True):
 class Doors:
     """Of one desk."""
 
-    def __init__(self, config: PeopleConfig, store: Store, clock: Clock, issuer: str) -> None:
+    def __init__(self, config: PeopleConfig, store: Store, clock: Clock, issuer: str, seal: Seal) -> None:
         self._config, self._store, self._clock, self._issuer = config, store, clock, issuer
+        self._seal = seal
         self._passwords = Passwords()
 
     async def sign_in(self, signing: Signing, caller: Caller) -> tuple[str, Session]:
@@ -87,8 +90,8 @@ class Doors:
         """Return what the enrolment page shows: whose it is, and the secret for the authenticator."""
         async with self._store.change() as db:
             link = await links.find(db, token, self._clock.now_ms(), "first", "enrol")
-            secret = link.totp or totp.new_secret()
-            await links.show(db, token, secret)
+            secret = self._opened(link.totp, sessions.hash_of(token)) or totp.new_secret()
+            await links.show(db, token, self._seal.close(secret, sessions.hash_of(token)))
             user = await users.find(db, link.login)
         told: dict[str, Any] = {
             "first": link.kind == "first", "login": link.login, "name": user.name if user else "",
@@ -114,14 +117,22 @@ class Doors:
             now = self._clock.now_ms()
             link = await links.find(db, enrolment.token, now, "first", "enrol")
             act = Act(name, caller.address)
-            secret, step = self._second(link, enrolment.code, now)
+            shown = self._opened(link.totp, sessions.hash_of(enrolment.token))
+            secret, step = self._second(shown, enrolment.code, now)
             await links.use(db, enrolment.token, now)
             if link.kind == "first":
                 await users.add(db, User(login, name, ("security_admin",)), act, now)
             elif user is None or not user.active:
                 raise Refused("the link is not good any more: this person is disabled")
             await users.change(
-                db, login, act, now, "person.enrol", password=password, totp=secret, totp_step=step
+                db,
+                login,
+                act,
+                now,
+                "person.enrol",
+                password=password,
+                totp=self._seal.close(secret, login),
+                totp_step=step,
             )
             await sessions.end_all(db, login, now)
             return await self._begin(db, "person", login, act, caller, now)
@@ -180,15 +191,23 @@ class Doors:
         """Return the step of the code, or None when it is no good; without a second factor any."""
         if not user.totp:
             return None if self._config.second_factor else user.totp_step
-        return totp.match(user.totp, code.replace(" ", ""), now, user.totp_step)
+        secret = self._opened(user.totp, user.login)
+        return totp.match(secret, code.replace(" ", ""), now, user.totp_step) if secret else None
 
-    def _second(self, link: Link, code: str, now: int) -> tuple[str, int]:
+    def _opened(self, sealed: str, whose: str) -> str:
+        try:
+            return self._seal.open(sealed, whose)
+        except Malformed as error:  # changed since the start, by somebody who is not the centre
+            log.error("secret_unreadable", problem=str(error))
+            return ""
+
+    def _second(self, secret: str, code: str, now: int) -> tuple[str, int]:
         if not self._config.second_factor:
             return "", 0
-        step = totp.match(link.totp, code.replace(" ", ""), now, 0) if link.totp else None
+        step = totp.match(secret, code.replace(" ", ""), now, 0) if secret else None
         if step is None:
             raise Refused("code: wrong; the telephone's clock must be right")
-        return link.totp, step
+        return secret, step
 
 
 def _wait(ms: int) -> Denied:

@@ -56,6 +56,11 @@ async def show(db: AsyncConnection, token: str, totp: str) -> None:
     await db.execute(table.update().where(table.c.key == hash_of(token)).values(totp=totp))
 
 
+async def forget_secrets(db: AsyncConnection) -> None:
+    """Let every link that was opened and not used show a new secret."""
+    await db.execute(table.update().values(totp=""))
+
+
 async def use(db: AsyncConnection, token: str, now: int) -> None:
     """Use a link up."""
     await db.execute(table.update().where(table.c.key == hash_of(token)).values(used_ms=now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -26,6 +27,8 @@ class PeopleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How people prove who they are and how long it holds, and the keys of machines."""
 
     second_factor: bool = True
+    codes_key: Path | None = None
+    """The key that the secrets of one-time codes are sealed with, made at the first start; beside the database."""
     idle_min: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     """Who does nothing for so long may look on but must sign in again to do something."""
     longest_h: Annotated[float, msgspec.Meta(gt=0)] = 12.0

@@ -16,7 +16,7 @@ from command_center.feed import Feed
 from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
-from command_center.people import sessions
+from command_center.people import sealing, sessions
 from command_center.people.doors import Doors
 from command_center.people.gate import Gate
 from command_center.people.rights import ROLES
@@ -80,7 +80,7 @@ async def world_in(tmp_path, clock, people=""):
         desk = Desk(store, clock, followers=[planner])
         gate, doors = (
             Gate(config.people, store, clock, secure=False),
-            Doors(config.people, store, clock, "test"),
+            Doors(config.people, store, clock, "test", await sealing.ready(store, config.codes_key)),
         )
         feed = Feed(config, desk, lambda _: None, clock)
         signer = Signer(tmp_path / "audit.key")

@@ -190,6 +190,23 @@ def link(
     typer.echo(asyncio.run(_link(config, login)))
 
 
+@app.command(
+    "forget-codes",
+    help=say(
+        "动态码密钥文件丢失时：作废所有人的动态码，并为每人打印新的登记链接。",
+        "When the key of one-time codes is lost: void everybody's codes and print each a link to enrol anew.",
+    ),
+)
+def forget_codes(config: ConfigFile) -> None:
+    """Let everybody enrol anew."""
+    import asyncio  # noqa: PLC0415 - heavy
+
+    from yemai.commands import _center_codes  # noqa: PLC0415 - heavy
+
+    for line in asyncio.run(_center_codes.forget(config, _console())):
+        typer.echo(line)
+
+
 @app.command(help=say("为接口生成一个机器密钥。", "Make a machine's key for the desk's API."))
 def key(
     name: Annotated[str, typer.Option(help=say("谁用它", "whose it is"))],
