@@ -27,6 +27,8 @@ class Message(msgspec.Struct, frozen=True):
     urgent: bool
     facts: dict[str, str] = {}
     drill: bool = False
+    lane: int = 0
+    """Which of the channel's robots speaks, the first being 0."""
     link: str = ""
     """A last line with an address to answer at, or to look; it is a secret and never cut."""
 
@@ -59,6 +61,13 @@ class Limits(msgspec.Struct, frozen=True):
     credentials: tuple[tuple[int, float], ...] = ()
     address: tuple[tuple[int, float], ...] = ()
     most_bytes: int = 0
+    avoid_s: float = 0.0
+    """For so long before and after each full and half hour only what is urgent is sent."""
+
+
+def lanes_of(config: object) -> int:
+    """Return how many robots a channel has: its own, and those of its ``pool``."""
+    return 1 + len(getattr(config, "pool", ()))
 
 
 class Channel(Protocol):

@@ -52,6 +52,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     said: str = ""
     digest: str = ""
+    lane: int = 0
+    """Which of the channel's robots it goes by."""
     message: Message | None = None
     """What was or is being sent, so that the same is sent again: vendors know a message by its words."""
 

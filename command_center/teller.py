@@ -16,7 +16,8 @@ import sqlalchemy as sa
 import structlog
 
 from command_center import wording
-from command_center.channel import Channel, Message, Receipt, Report
+from command_center.channel import Channel, Message, Receipt, Report, lanes_of
+from command_center.letters import Letters
 from command_center.lifecycle import Alarm
 from command_center.limits import Limiter
 from command_center.notices import SENT, Body, Telling, notice_row
@@ -39,7 +40,7 @@ POLL_S = 0.5
 SINGLES_MS = 600_000
 EXPIRES_MS = 24 * 3_600_000
 _AT_ONCE = 8
-_LATER_MS = 1000
+_REST_S = 10.0
 log = structlog.get_logger()
 
 
@@ -51,11 +52,13 @@ class Teller:
         place_of: Callable[[str], Text | None], on_told: Callable[[set[str]], None] = lambda _: None, page: str = "",
     ) -> None:  # fmt: skip
         self._store, self._told, self._telling, self._clock = store, told, telling, clock
-        self._place_of, self._on_told, self._page = place_of, on_told, page
+        self._letters, self._on_told = Letters(store, told, place_of, page), on_told
         self._channels: dict[str, Channel] = {
             n: told.kinds[n].Channel(c, http) for n, c in told.configs.items()
         }
-        self._limiters = {name: Limiter(kind.LIMITS) for name, kind in told.kinds.items()}
+        self._limiters = {
+            name: Limiter(told.kinds[name].LIMITS, lanes_of(config)) for name, config in told.configs.items()
+        }
         self._problem = ""
         self._lasts_ms = {
             name: int(getattr(kind, "LASTS_S", EXPIRES_MS / 1000) * 1000) for name, kind in told.kinds.items()
@@ -81,12 +84,13 @@ class Teller:
         now = self._clock.now_ms()
         async with self._store.change() as db:
             await db.execute(_notices.update().where(_notices.c.state == "sending").values(state="pending"))
-            day = sa.select(_notices.c.channel, _notices.c.person, _notices.c.sent_ms).where(
+            day = sa.select(_notices.c.channel, _notices.c.person, _notices.c.sent_ms, _notices.c.body).where(
                 _notices.c.sent_ms > now - EXPIRES_MS
             )
             for row in await db.execute(day):
-                if row.channel in self._limiters:
-                    self._limiters[row.channel].remember([(row.person, row.sent_ms)])
+                if limiter := self._limiters.get(row.channel):
+                    lane = msgspec.json.decode(row.body, type=Body).lane if limiter.lanes > 1 else 0
+                    limiter.remember([(row.person, row.sent_ms, lane)])
 
     async def _take_up(self, name: str) -> None:
         """The database went away while it noted what is sent: what it did note was not sent yet."""
@@ -115,7 +119,7 @@ class Teller:
         async with self._store.read() as db:
             rows = (await db.execute(sa.select(_notices).where(due).order_by(*order).limit(100))).all()
             recent = await self._recent(db, name, {row.person for row in rows}, now)
-        singles: list[Any] = []
+        singles: list[tuple[Any, int]] = []
         crowded: dict[str, Any] = {}
         blocked: list[Any] = []
         for row in rows:
@@ -124,8 +128,11 @@ class Teller:
             alone = row.urgent or row.id.startswith("digest/")
             if not alone and recent.get(row.person, (0, 0))[0] >= self._told.setup.single_most:
                 crowded.setdefault(row.person, row)
-            elif len(singles) < _AT_ONCE and limiter.take(row.person, now, urgent=row.urgent):
-                singles.append(row)
+            elif (
+                len(singles) < _AT_ONCE
+                and (lane := limiter.take(row.person, now, urgent=row.urgent)) is not None
+            ):
+                singles.append((row, lane))
                 count, last = recent.get(row.person, (0, 0))
                 recent[row.person] = (count + (not row.urgent), last)
             elif (
@@ -137,25 +144,24 @@ class Teller:
         await self._expire(name, now)
         for row in blocked:
             await self._record(row, Receipt("failed_perm", "limit", "this channel may send no more now"), now)
-        singles = await self._sending(singles, now)
+        ready = await self._sending(singles, now)
         bundles = [
-            await self._bundle(name, row, now)
+            (await self._bundle(name, row, now), lane)
             for person, row in crowded.items()
             if now - recent[person][1] >= self._told.setup.digest_s * 1000
-            and limiter.take(person, now, urgent=False)
+            and (lane := limiter.take(person, now, urgent=False)) is not None
         ]
-        bundles = await self._sending(bundles, now)
-        ready = [*singles, *bundles]
+        ready += await self._sending(bundles, now)
         await asyncio.gather(*(self._send(name, row) for row in ready))
         self._unsure.discard(name)
         return bool(ready or blocked)
 
-    async def _sending(self, rows: Sequence[Any], now: int) -> list[Any]:
-        """Write down what is about to be sent, in its very words; return the rows with them."""
+    async def _sending(self, rows: Sequence[tuple[Any, int]], now: int) -> list[Any]:
+        """Write down what is about to be sent, by which lane and in its very words; return the rows with them."""
         links: list[dict[str, Any]] = []
-        worded = [(row, await self._worded(row, links, now)) for row in rows]
+        worded = [(row, await self._letters.write(row, lane, links, now)) for row, lane in rows]
         if rows:
-            self._unsure.add(rows[0].channel)
+            self._unsure.add(rows[0][0].channel)
             sending = {"state": "sending", "sent_ms": now, "attempts": _notices.c.attempts + 1}
             update = _notices.update().where(_notices.c.id == sa.bindparam("key"))
             values = [{"key": row.id, "body": body} for row, body in worded]
@@ -163,30 +169,6 @@ class Teller:
                 await answering.keep(db, links, now)
                 await db.execute(update.values(**sending, body=sa.bindparam("body")), values)
         return [SimpleNamespace(**{**row._mapping, "body": body}) for row, body in worded]  # noqa: SLF001 - SQLAlchemy's public name for it
-
-    async def _worded(self, row: Any, links: list[dict[str, Any]], now: int) -> bytes:
-        body = msgspec.json.decode(row.body, type=Body)
-        message = body.message
-        if message is None:
-            message = await self._message(row, body)
-            line = await self._link(row, body, links, now)
-            message = msgspec.structs.replace(message, link=line)
-        return msgspec.json.encode(msgspec.structs.replace(body, message=message))
-
-    async def _link(self, row: Any, body: Body, links: list[dict[str, Any]], now: int) -> str:
-        """Return a message's last line: where its person acknowledges, or where a room, a digest and others look."""
-        kind, person = getattr(self._told.kinds[row.channel], "LINK", ""), self._told.setup.people[row.person]
-        if not (self._page and kind):
-            return ""
-        if kind == "person" and body.reason in {"alarm", "repeat", "plan"}:
-            async with self._store.read() as db:
-                may = await answering.who(db, person.name.zh)
-            if may is not None:
-                link = answering.Link(row.id, row.alarm, row.person, row.channel)
-                token, kept = answering.made(link, now)
-                links.append(kept)
-                return wording.answer(answering.address(self._page, token), person.lang)
-        return wording.look(f"{self._page}/", person.lang)
 
     async def report(self, channel: str, reports: Sequence[Report]) -> list[tuple[str, str]]:
         """Take what a vendor tells later; return ``(alarm, person)`` for each who pressed a key."""
@@ -206,10 +188,12 @@ class Teller:
         """Send somebody a code by one channel, within its limits; raise :class:`Unavailable` where it cannot be now."""
         who = self._told.setup.people[person]
         facts = wording.code(code, who.lang)
-        if not self._limiters[channel].take(person, now := self._clock.now_ms(), urgent=False):
+        if (lane := self._limiters[channel].take(person, now := self._clock.now_ms(), urgent=False)) is None:
             raise Unavailable(f"'{channel}' may send no more now")
         title = f"[{facts['level']}] {facts['title']}"
-        message = Message(f"code/{person}/{now}", title, facts["device"], urgent=False, facts=facts)
+        message = Message(
+            f"code/{person}/{now}", title, facts["device"], urgent=False, facts=facts, lane=lane
+        )
         return await self._channels[channel].send(message, address)
 
     async def _recent(self, db: Any, name: str, people: set[str], now: int) -> dict[str, tuple[int, int]]:
@@ -259,30 +243,10 @@ class Teller:
             )
             return (await db.execute(sa.select(_notices).where(c.id == key))).one()
 
-    async def _message(self, row: Any, body: Body) -> Message:
-        person = self._told.setup.people[row.person]
-        key = _notices.c.bundle == row.id if body.reason == "digest" else _notices.c.id == row.id
-        worst = sa.select(_alarms.c.body).join(_notices, _notices.c.alarm == _alarms.c.id).where(key)
-        async with self._store.read() as db:
-            found = (
-                await db.execute(worst.order_by(_notices.c.rank.desc(), _notices.c.due_ms).limit(5))
-            ).all()
-        alarms = [msgspec.json.decode(one.body, type=Alarm) for one in found]
-        if body.reason == "digest":
-            title, text, facts = wording.digest(alarms, body.count, person.lang)
-        else:
-            facts = wording.facts(
-                alarms[0], body.reason, self._place_of(alarms[0].device), self._told.zone, person.lang
-            )
-            if body.reason != "recovery" and row.created_ms - alarms[0].received_ms >= _LATER_MS:
-                facts = wording.said_later(facts, row.created_ms, self._told.zone)
-            title, text = wording.title_of(facts), wording.text_of(facts)
-        return Message(row.id, title, text, row.urgent, facts)
-
     async def _send(self, name: str, row: Any) -> None:
         body = msgspec.json.decode(row.body, type=Body)
         try:
-            message = body.message or await self._message(row, body)
+            message = body.message or await self._letters.message(row, body)
             receipt = await self._channels[name].send(message, body.address)
         except Unavailable as error:
             receipt = Receipt("failed_temp", "unavailable", str(error))
@@ -303,8 +267,15 @@ class Teller:
         body = msgspec.structs.replace(
             body, code=receipt.code[:64], said=receipt.reason, digest=receipt.digest
         )
+        limiter = self._limiters[row.channel]
+        if receipt.outcome == "failed_perm" and receipt.code != "limit" and row.attempts + 1 < limiter.lanes:
+            receipt = msgspec.structs.replace(
+                receipt, outcome="failed_temp", wait_s=_REST_S
+            )  # it may be this robot alone
         if receipt.wait_s:
-            self._limiters[row.channel].block(now + int(receipt.wait_s * 1000))
+            limiter.block(now + int(receipt.wait_s * 1000), body.lane)
+            if not limiter.is_blocked(now):  # another robot may speak
+                receipt = msgspec.structs.replace(receipt, wait_s=0.0)
         values: dict[str, Any] = {"state": receipt.outcome, "done_ms": now, "body": msgspec.json.encode(body)}
         if receipt.provider_id:
             values["provider_id"] = receipt.provider_id

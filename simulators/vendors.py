@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEY, SECRET = "fake-key", "fake-secret"
+ROBOTS = (KEY, "fake-key-2", "fake-key-3")
+"""The keys of robots in one group, of which each has its own limits."""
 LIMITS: dict[str, tuple[tuple[int, float], ...]] = {  # messages, seconds; as the vendors publish them
     "wecom_robot": ((20, 60),),
     "wecom_app": ((30, 60), (1000, 3600)),
@@ -91,9 +93,9 @@ class Vendors:
         self._ids += 1
         return self._ids
 
-    async def _early(self, vendor: str, address: str) -> web.Response | None:
+    async def _early(self, vendor: str, address: str, robot: str = "") -> web.Response | None:
         """Answer with a fault that was asked for, or because it is too much; None to go on."""
-        fault = self.faults.get((vendor, address)) or self.faults.get((vendor, ""))
+        fault = self.faults.get((vendor, robot or address)) or self.faults.get((vendor, ""))
         if fault == "slow":
             await asyncio.sleep(30)
         if fault == "garbage":
@@ -106,7 +108,7 @@ class Vendors:
         if fault and vendor.startswith("aliyun"):
             return web.json_response({"Code": fault, "Message": "fault", "RequestId": "r"}, status=400)
         now = self._now()
-        times = self._times[vendor, address if vendor in _PER_ADDRESS else ""]
+        times = self._times[vendor, address if vendor in _PER_ADDRESS else robot]
         times.append(now)
         if any(sum(at > now - seconds for at in times) > most for most, seconds in LIMITS[vendor]):
             self.over_limit[vendor] += 1
@@ -123,10 +125,11 @@ class Vendors:
         )
 
     async def _wecom_robot(self, request: web.Request) -> web.Response:
-        if request.query.get("key") != KEY:
+        robot = request.query.get("key", "")
+        if robot not in ROBOTS:
             return web.json_response({"errcode": 93000, "errmsg": "invalid webhook url"})
         content = (await request.json())["text"]["content"]
-        if early := await self._early("wecom_robot", ""):
+        if early := await self._early("wecom_robot", "", robot):
             return early
         if len(content.encode()) > 2048:
             return web.json_response({"errcode": 40058, "errmsg": "text.content exceed max length 2048"})
@@ -174,7 +177,7 @@ class Vendors:
         words = hmac.new(SECRET.encode(), f"{stamp}\n{SECRET}".encode(), hashlib.sha256).digest()
         if given != base64.b64encode(words).decode():
             return web.json_response({"errcode": 310000, "errmsg": "sign not match"})
-        if early := await self._early("dingtalk_robot", ""):
+        if early := await self._early("dingtalk_robot", "", request.query.get("access_token", "")):
             return early
         raw = await request.read()
         if len(raw) > 20_000:
@@ -209,7 +212,7 @@ class Vendors:
         return web.json_response({"errcode": 0, "errmsg": "ok", "task_id": task})
 
     async def _feishu_robot(self, request: web.Request) -> web.Response:
-        if request.match_info["token"] != KEY:
+        if request.match_info["token"] not in ROBOTS:
             return web.json_response(
                 {"code": 19001, "msg": "param invalid: incoming webhook access token invalid"}
             )
@@ -220,7 +223,7 @@ class Vendors:
             return web.json_response(
                 {"code": 19021, "msg": "sign match fail or timestamp is not within one hour"}
             )
-        if early := await self._early("feishu_robot", ""):
+        if early := await self._early("feishu_robot", "", request.match_info["token"]):
             return early
         if len(raw) > 20_480:
             return web.json_response({"code": 9499, "msg": "request body too large"})

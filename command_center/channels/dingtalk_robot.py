@@ -22,11 +22,17 @@ LINK = "room"
 _BLOCKED_S = 600.0
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The robot's token, and its secret where it signs."""
+class Robot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A robot's token, and its secret where it signs."""
 
     token: Secret
     secret: Secret | None = None
+
+
+class Config(Robot, frozen=True, forbid_unknown_fields=True):
+    """A robot; ``pool`` are further ones in the same group, which speak in turn."""
+
+    pool: tuple[Robot, ...] = ()
     url: str = "https://oapi.dingtalk.com"
 
 
@@ -54,14 +60,16 @@ class Channel:
 
     def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:
         self._config, self._http = config, http
+        self._robots: tuple[Robot, ...] = (config, *config.pool)
 
     async def send(self, message: Message, address: str) -> Receipt:  # noqa: ARG002
         """Send a text."""
         content = written(message, LIMITS.most_bytes - 500)
-        query = {"access_token": self._config.token.reveal()}
-        if self._config.secret:
+        robot = self._robots[message.lane]
+        query = {"access_token": robot.token.reveal()}
+        if robot.secret:
             now = time.time_ns() // 1_000_000
-            query |= {"timestamp": str(now), "sign": sign(self._config.secret.reveal(), now)}
+            query |= {"timestamp": str(now), "sign": sign(robot.secret.reveal(), now)}
         body = {"msgtype": "text", "text": {"content": content}}
         return receipt(
             await ask(self._http, "POST", f"{self._config.url}/robot/send", params=query, json=body)

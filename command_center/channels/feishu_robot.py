@@ -17,17 +17,23 @@ from command_center.channel import Answer, Limits, Message, Receipt, ask, writte
 from telemetry.config import Secret
 
 LIMITS = Limits(
-    credentials=((4, 1.0), (90, 60.0)), most_bytes=20_000
+    credentials=((4, 1.0), (90, 60.0)), most_bytes=20_000, avoid_s=10.0
 )  # the vendor's: 5 a second, 100 a minute
 LINK = "room"
 _TEMPORARY = {9499, 11232}
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The hook's token, and its secret where it signs."""
+class Robot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A hook's token, and its secret where it signs."""
 
     token: Secret
     secret: Secret | None = None
+
+
+class Config(Robot, frozen=True, forbid_unknown_fields=True):
+    """A robot; ``pool`` are further ones in the same group, which speak in turn."""
+
+    pool: tuple[Robot, ...] = ()
     url: str = "https://open.feishu.cn"
 
 
@@ -58,13 +64,15 @@ class Channel:
 
     def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:
         self._config, self._http = config, http
+        self._robots: tuple[Robot, ...] = (config, *config.pool)
 
     async def send(self, message: Message, address: str) -> Receipt:  # noqa: ARG002
         """Send a text."""
         text = written(message, LIMITS.most_bytes - 500)
         body: dict[str, object] = {"msg_type": "text", "content": {"text": text}}
-        if self._config.secret:
+        robot = self._robots[message.lane]
+        if robot.secret:
             now = int(time.time())
-            body |= {"timestamp": str(now), "sign": sign(self._config.secret.reveal(), now)}
-        url = f"{self._config.url}/open-apis/bot/v2/hook/{self._config.token.reveal()}"
+            body |= {"timestamp": str(now), "sign": sign(robot.secret.reveal(), now)}
+        url = f"{self._config.url}/open-apis/bot/v2/hook/{robot.token.reveal()}"
         return receipt(await ask(self._http, "POST", url, json=body))

@@ -14,9 +14,10 @@ _TEMPORARY = {-1, 45009, 45033}
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The robot's key."""
+    """The robot's key; ``pool`` are those of further robots in the same group, which speak in turn."""
 
     key: Secret
+    pool: tuple[Secret, ...] = ()
     url: str = "https://qyapi.weixin.qq.com"
 
 
@@ -40,7 +41,7 @@ class Channel:
     """Speaks to everybody in the group; the address is not used."""
 
     def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:
-        self._config, self._http = config, http
+        self._config, self._http, self._keys = config, http, (config.key, *config.pool)
 
     async def send(self, message: Message, address: str) -> Receipt:  # noqa: ARG002
         """Send a text."""
@@ -48,5 +49,5 @@ class Channel:
             "msgtype": "text",
             "text": {"content": written(message, LIMITS.most_bytes)},
         }
-        url, query = f"{self._config.url}/cgi-bin/webhook/send", {"key": self._config.key.reveal()}
+        url, query = f"{self._config.url}/cgi-bin/webhook/send", {"key": self._keys[message.lane].reveal()}
         return receipt(await ask(self._http, "POST", url, params=query, json=body))

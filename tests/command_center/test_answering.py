@@ -31,7 +31,7 @@ LINK = re.compile(r"https://desk\.example/answer\.html#(\S+)")
 @pytest.fixture
 async def told(tmp_path, monkeypatch, url, clock):
     async with telling(tmp_path, monkeypatch, url, clock, SETUP) as one:
-        one.teller._page = PAGE
+        one.teller._letters._page = PAGE
         yield one
 
 
@@ -159,7 +159,7 @@ async def test_who_has_no_account_and_rooms_get_the_page_where_one_signs_in(
 ):
     rooms = SETUP.replace("tell: [duty], by: [app]", "tell: [duty, room], by: [app, robot, feishu, ding]")
     async with telling(tmp_path, monkeypatch, url, clock, rooms) as told:
-        told.teller._page = PAGE
+        told.teller._letters._page = PAGE
         async with told.desk.store.change() as db:
             await users.add(db, User("room", "值班群", ("operator",)), MADE_BY, clock.now)
         await take(told.desk, transition(0, Change.BEGAN, Severity.ORANGE))
