@@ -16,7 +16,8 @@ from command_center.guard import Guard
 from command_center.hub import Stream
 from command_center.openapi import add_docs, answers, describe
 from command_center.people import rights
-from command_center.people.rights import needs
+from command_center.people.rights import needs, outside, person_of
+from command_center.people.sight import Sight, check_routes, seen_by
 from command_center.routes import (
     alarms,
     answering,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from command_center.data import Data
 
 WEB = Path(__file__).parent / "web"
+_OF_A_DEVICE = frozenset({"history", "gaps", "latest"})
+"""What ingest tells of the one device that is named in ``device``; all else is the whole district's."""
 
 
 def make_api(center: Center) -> FastAPI:
@@ -51,7 +54,7 @@ def make_api(center: Center) -> FastAPI:
         redoc_url=None,
     )
     mimetypes.add_type("text/javascript", ".mjs")
-    api.state.gate = center.gate
+    api.state.gate, api.state.sight = center.gate, Sight(center)
     map_errors(api)
     api.add_middleware(Guard, secure=center.gate.secure)
     for routes in (
@@ -72,6 +75,7 @@ def make_api(center: Center) -> FastAPI:
     add_docs(api)
     _add_page(api, center)
     rights.check(api)
+    check_routes(api)
     describe(api, center.gate.cookie)
     return api
 
@@ -82,8 +86,11 @@ def _add_page(api: FastAPI, center: Center) -> None:
 
     @api.get("/api/overview", summary="All that the page shows, at once", dependencies=[needs("read")])
     @answers(Overview)
-    async def get_overview() -> Response:
-        open_alarms = [center.json_of(alarm) for alarm in await desk.alarms(only_open=True, limit=5000)]
+    async def get_overview(request: Request) -> Response:
+        seen = seen_by(request)
+        found = await desk.alarms(only_open=True, limit=5000, devices=seen)
+        open_alarms = [center.json_of(alarm) for alarm in found]
+        sites, devices, agents = _within(data, seen)
         pmtiles = "/map.pmtiles" if config.map.pmtiles else None
         return as_json(
             {
@@ -92,9 +99,9 @@ def _add_page(api: FastAPI, center: Center) -> None:
                 "now_ms": center.clock.now_ms(),
                 "map": {"pmtiles": pmtiles, "attribution": config.map.attribution},
                 "streets": streets,
-                "sites": data.known["sites"],
-                "devices": [_device(device, data) for device in data.known["devices"]],
-                "agents": data.known["agents"],
+                "sites": sites,
+                "devices": [_device(device, data) for device in devices],
+                "agents": agents,
                 "classes": data.known["classes"],
                 "alarms": open_alarms,
             }
@@ -107,17 +114,23 @@ def _add_page(api: FastAPI, center: Center) -> None:
     )
     @answers(media="text/event-stream")
     async def get_stream(request: Request) -> Response:
-        async def is_known() -> bool:
-            return (await center.gate.known(request))[0] is not None
+        seen = seen_by(request)
 
-        return Stream(hub, center.clock, is_known)
+        async def is_known() -> bool:
+            person, _ = await center.gate.known(request)
+            return person is not None and api.state.sight.devices_of(person) == seen  # else it begins anew
+
+        return Stream(hub, center.clock, is_known, seen)
 
     @api.get(
         "/api/data/{path:path}", summary="Ingest's data API, passed through", dependencies=[needs("read")]
     )
     @answers(also=(400, 404, 405, 502))
     async def get_data(path: str, request: Request) -> Response:
-        status, body, kind = await data.forward(path, dict(request.query_params))
+        query, seen = dict(request.query_params), seen_by(request)
+        if seen is not None and not (path in _OF_A_DEVICE and query.get("device") in seen):
+            raise outside(person_of(request))
+        status, body, kind = await data.forward(path, query)
         return Response(body, status_code=status, media_type=kind)
 
     @api.get("/api/health/live", summary="The process runs", dependencies=[needs("open", counted=False)])
@@ -145,6 +158,20 @@ def _add_page(api: FastAPI, center: Center) -> None:
         return FileResponse(config.map.pmtiles, media_type="application/octet-stream")
 
     api.mount("/", StaticFiles(directory=WEB, html=True))
+
+
+def _within(data: Data, seen: frozenset[str] | None) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return sites, devices and agents of what may be seen."""
+    known = data.known
+    if seen is None:
+        return known["sites"], known["devices"], known["agents"]
+    devices = [device for device in known["devices"] if device["id"] in seen]
+    sites, agents = ({device.get(what) for device in devices} for what in ("site", "agent"))
+    return (
+        [site for site in known["sites"] if site["id"] in sites],
+        devices,
+        [agent for agent in known["agents"] if agent["id"] in agents],
+    )
 
 
 def _device(device: dict[str, Any], data: Data) -> dict[str, Any]:

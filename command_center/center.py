@@ -63,8 +63,8 @@ class Center(msgspec.Struct, frozen=True):
         Nothing for a device the registry does not know: who has areas then may not touch it.
         """
         site = self.data.device(device).get("site")
-        streets = (one.get("street") for one in self.data.known["sites"] if one["id"] == site)
-        return frozenset(place for place in (site, *streets) if place)
+        street = self.data.sites.get(site or "", {}).get("street")
+        return frozenset(place for place in (site, street) if place)
 
     def publish(self, alarms: Iterable[Alarm]) -> None:
         """Tell every open page of alarms as they now stand."""

@@ -12,6 +12,7 @@ from command_center import audit, holds
 from command_center.deeds import Deed, perform
 from command_center.lifecycle import Alarm, apply, supersede
 from command_center.tables import alarms as _alarms
+from command_center.tables import among
 from command_center.tables import events as _events
 from command_center.tables import quarantine as _quarantine
 from telemetry.errors import Refused
@@ -19,7 +20,7 @@ from telemetry.severity import Severity
 from telemetry.transitions import Category, Change, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -113,12 +114,16 @@ class Desk:
                         left[alarm] = str(error)
         return done, left
 
-    async def alarms(self, *, only_open: bool, limit: int) -> list[Alarm]:
-        """Return alarms, the newest first."""
+    async def alarms(
+        self, *, only_open: bool, limit: int, devices: Collection[str] | None = None
+    ) -> list[Alarm]:
+        """Return alarms, the newest first, of these devices alone where some are given."""
         query = sa.select(_alarms.c.body).order_by(_alarms.c.received_ms.desc(), _alarms.c.id).limit(limit)
         if only_open:
             query = query.where(_alarms.c.is_open)
         async with self._store.read() as db:
+            if devices is not None:
+                query = query.where(among(db, _alarms.c.device, devices))
             return [_decode(body) for (body,) in await db.execute(query)]
 
     async def alarm(self, alarm: str) -> tuple[Alarm, list[dict[str, Any]]] | None:
@@ -141,10 +146,11 @@ class Desk:
         async with self._store.read() as db:
             return {row.id: row.device for row in await db.execute(query)}
 
-    async def held(self) -> list[dict[str, Any]]:
-        """Return what is shelved or out of service now or will be."""
+    async def held(self, devices: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """Return what is shelved or out of service now or will be, of these devices alone where some are given."""
         async with self._store.read() as db:
-            return await holds.standing(db)
+            found = await holds.standing(db)
+        return [one for one in found if devices is None or one["device"] in devices]
 
     async def hold(self, wanted: holds.Wanted, act: Act) -> list[Alarm]:
         """Take a device out of service, now or from a time to come; return the alarms that changed."""

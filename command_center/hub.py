@@ -14,6 +14,7 @@ import msgspec
 from starlette.responses import Response
 
 from command_center.answers import as_error
+from command_center.people.sight import visible
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ _OUTLIVES_S = 5.0
 class Client:
     """One page."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: frozenset[str] | None = None) -> None:
+        self.seen = seen
+        """The devices that it may see; None for all."""
         self._waiting: deque[bytes] = deque()
         self._news = asyncio.Event()
         self.lost = False
@@ -88,9 +91,12 @@ class Hub:
         """Send an event to every page; ``data`` may be how to make it, where nobody may be there to see."""
         if self._clients:
             content = data() if callable(data) else data
-            event = b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(content) + b"\n\n"
+            events: dict[frozenset[str] | None, bytes] = {}
             for client in self._clients:
-                client.put(event)
+                if client.seen not in events:  # once for all who see the same
+                    events[client.seen] = _event(kind, content, client.seen)
+                if event := events[client.seen]:
+                    client.put(event)
 
     def close(self) -> None:
         """End every stream."""
@@ -98,9 +104,9 @@ class Hub:
             client.cut()
 
     @contextmanager
-    def client(self) -> Iterator[Client]:
-        """Take part while the block lasts."""
-        client = Client()
+    def client(self, seen: frozenset[str] | None = None) -> Iterator[Client]:
+        """Take part while the block lasts, in what these devices tell where some are given."""
+        client = Client(seen)
         self._clients.add(client)
         try:
             yield client
@@ -108,15 +114,30 @@ class Hub:
             self._clients.discard(client)
 
 
+def _event(kind: str, content: object, seen: frozenset[str] | None) -> bytes:
+    shown = content if seen is None else visible(kind, content, seen)
+    return (
+        b""
+        if shown is None
+        else b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(shown) + b"\n\n"
+    )
+
+
 class Stream(Response):
     """A page's events, until it goes, falls behind, is known no more or the centre stops."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, hub: Hub, clock: Clock, is_known: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        clock: Clock,
+        is_known: Callable[[], Awaitable[bool]],
+        seen: frozenset[str] | None = None,
+    ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._hub, self._clock, self._is_known = hub, clock, is_known
+        self._hub, self._clock, self._is_known, self._seen = hub, clock, is_known, seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
@@ -124,7 +145,7 @@ class Stream(Response):
             full = as_error(503, "打开的页面太多", f"{MOST_VIEWERS} pages are open already")
             await full(scope, receive, send)
             return
-        with self._hub.client() as client:
+        with self._hub.client(self._seen) as client:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             gone = asyncio.ensure_future(_gone(receive, client))
             try:

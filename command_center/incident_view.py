@@ -13,6 +13,7 @@ from command_center.incidents import Body, Joined, undone
 from command_center.lifecycle import Alarm
 from command_center.plans import RESPONSES
 from command_center.tables import alarms as _alarms
+from command_center.tables import among
 from command_center.tables import events as _journal
 from command_center.tables import incident_alarms as _members
 from command_center.tables import incident_events as _events
@@ -22,7 +23,7 @@ from telemetry.severity import Severity
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -45,14 +46,26 @@ class Reader:
         return self._name_of(device) or Text(device, device)
 
     async def some(
-        self, db: AsyncConnection, *, only_open: bool, limit: int, keys: Sequence[str] | None = None
+        self,
+        db: AsyncConnection,
+        *,
+        only_open: bool,
+        limit: int,
+        keys: Sequence[str] | None = None,
+        devices: Collection[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Return incidents, the open ones first, then the newest; ``keys`` for these alone."""
+        """Return incidents, the open ones first, then the newest; ``keys`` for these alone.
+
+        Of ``devices`` are those that an alarm of one of them is in.
+        """
         query = sa.select(_incidents).where(_incidents.c.state != "merged")
         if only_open:
             query = query.where(_incidents.c.state == "open")
         if keys is not None:
             query = sa.select(_incidents).where(_incidents.c.id.in_(keys))
+        if devices is not None:
+            theirs = sa.select(_members.c.incident).where(among(db, _members.c.device, devices))
+            query = query.where(_incidents.c.id.in_(theirs))
         order = (_incidents.c.state == "open").desc(), _incidents.c.opened_ms.desc(), _incidents.c.id
         rows = (await db.execute(query.order_by(*order).limit(limit))).all()
         ids = [row.id for row in rows]

@@ -13,6 +13,7 @@ from command_center import figures
 from command_center.figures import Activation, Report
 from command_center.notices import Body
 from command_center.tables import alarms as _alarms
+from command_center.tables import among
 from command_center.tables import notices as _notices
 from telemetry.cells import as_csv
 
@@ -66,10 +67,17 @@ async def read(
     return await asyncio.to_thread(compute)
 
 
-async def deliveries(db: AsyncConnection, since_ms: int, until_ms: int) -> list[dict[str, Any]]:
-    """Return every notice of a window: who was told of which alarm, how, when, and what proves it."""
+async def deliveries(
+    db: AsyncConnection, since_ms: int, until_ms: int, *, devices: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return every notice of a window, of these devices' alarms alone where some are given.
+
+    It says who was told of which alarm, how, when, and what proves it.
+    """
     c = _notices.c
     wanted = (c.created_ms >= since_ms) & (c.created_ms < until_ms)
+    if devices is not None:
+        wanted &= c.alarm.in_(sa.select(_alarms.c.id).where(among(db, _alarms.c.device, devices)))
     rows = await db.execute(
         sa.select(_notices).where(wanted).order_by(c.created_ms, c.id).limit(MOST_DELIVERIES)
     )

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 metadata = sa.MetaData()
 _Counter = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -269,3 +279,13 @@ answer_links = (
         sa.Column("used_ms", sa.BigInteger),
     )
 )
+
+
+def among(db: AsyncConnection, column: sa.Column[Any], values: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Return that a column is one of any number of values: one parameter, where a database takes so many and no more."""
+    wanted = sorted(values)
+    if db.dialect.name == "sqlite":
+        each = sa.func.json_each(json.dumps(wanted))
+    else:
+        each = sa.func.jsonb_array_elements_text(sa.cast(wanted, JSONB))
+    return column.in_(sa.select(each.table_valued("value").c.value))

@@ -22,13 +22,16 @@ import sqlalchemy as sa
 from command_center import audit
 from command_center.cap.document import Area, Certainty, Document, Info, Status, Urgency, moment, write
 from command_center.cap.document import Severity as CapSeverity
+from command_center.tables import actions as _actions
+from command_center.tables import among
+from command_center.tables import incident_alarms as _members
 from command_center.tables import warnings as _warnings
 from telemetry.errors import Refused
 from telemetry.severity import Severity
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -222,12 +225,24 @@ async def load(db: AsyncConnection, identifier: str) -> tuple[str, Issued]:
 
 
 async def latest(
-    db: AsyncConnection, *, public: bool, limit: int = 100, identifier: str | None = None
+    db: AsyncConnection,
+    *,
+    public: bool,
+    limit: int = 100,
+    identifier: str | None = None,
+    devices: Collection[str] | None = None,
 ) -> list[Any]:
-    """Return the rows of the newest messages, or of one; ``public`` for those that everybody may see."""
+    """Return the rows of the newest messages, or of one; ``public`` for those that everybody may see.
+
+    Of ``devices`` are those about an incident or a drill that one of them has part in.
+    """
     query = sa.select(_warnings).order_by(_warnings.c.sent_ms.desc(), _warnings.c.id.desc()).limit(limit)
     if identifier is not None:
         query = query.where(_warnings.c.id == identifier)
+    if devices is not None:
+        theirs = sa.select(_members.c.incident).where(among(db, _members.c.device, devices))
+        drilled = sa.select(_actions.c.run).where(among(db, _actions.c.device, devices))
+        query = query.where(_warnings.c.about.in_(theirs) | _warnings.c.about.in_(drilled))
     if public:
         query = query.where((_warnings.c.scope == "Public") & (_warnings.c.status == "Actual"))
     return list((await db.execute(query)).all())

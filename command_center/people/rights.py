@@ -103,7 +103,10 @@ class Need:
     async def __call__(self, request: Request) -> None:
         """Let through, or raise :class:`Denied`."""
         if self.right != "open":
-            request.state.person = await request.app.state.gate.admit(request, self.right)
+            person = await request.app.state.gate.admit(request, self.right)
+            request.state.person = person
+            if person.areas:
+                await request.app.state.sight.check(person, request.path_params)
         elif self.counted:
             await request.app.state.gate.let_through(request)
 
@@ -139,9 +142,14 @@ def touch(request: Request, places: Iterable[str]) -> None:
     """Raise :class:`Denied` unless one of the places of a thing lies in the areas of who asks."""
     person = person_of(request)
     if not person.is_charged_with(places):
-        raise Denied(
-            403, "该对象不在您的管辖范围内", f"it lies outside the areas of {person.name}: {', '.join(person.areas)}"
-        )  # fmt: skip
+        raise outside(person)
+
+
+def outside(person: Person) -> Denied:
+    """Return the refusal of what lies outside a person's areas."""
+    return Denied(
+        403, "该对象不在您的管辖范围内", f"it lies outside the areas of {person.name}: {', '.join(person.areas)}"
+    )  # fmt: skip
 
 
 def rights_of(roles: Iterable[Role]) -> frozenset[Right]:

@@ -13,6 +13,7 @@ from command_center.answers import Missing, as_json
 from command_center.deeds import Deed, Kind
 from command_center.openapi import answers
 from command_center.people.rights import Right, act_of, needs, person_of, touch
+from command_center.people.sight import seen_by
 from command_center.shapes.desk import AlarmNow, AlarmRecord, Sweep, Swept
 
 if TYPE_CHECKING:
@@ -79,9 +80,11 @@ def add(api: FastAPI, center: Center) -> None:
     @api.get("/api/alarms", summary="Alarms, newest first", dependencies=[needs("read")])
     @answers(list[AlarmNow])
     async def get_alarms(
-        state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=5000)] = 500
+        request: Request,
+        state: Literal["open", "all"] = "open",
+        limit: Annotated[int, Query(ge=1, le=5000)] = 500,
     ) -> Response:
-        found = await desk.alarms(only_open=state == "open", limit=limit)
+        found = await desk.alarms(only_open=state == "open", limit=limit, devices=seen_by(request))
         return as_json([center.json_of(alarm) for alarm in found])
 
     @api.get("/api/alarms/{alarm}", summary="One alarm with its journal", dependencies=[needs("read")])

@@ -18,6 +18,7 @@ from command_center.cap.issuing import Issued, warning_json
 from command_center.cap.reading import MOST_BYTES
 from command_center.openapi import answers
 from command_center.people.rights import act_of, needs, touch
+from command_center.people.sight import seen_by
 from command_center.routes.incidents import places_of
 from command_center.shapes.plans import StandingIn, Warned, WarnedOf, WarningIn
 from telemetry.errors import Malformed, Refused
@@ -96,9 +97,9 @@ def _add_reading(api: FastAPI, center: Center) -> None:
 
     @api.get("/api/warnings", summary="Our warnings, the newest first", dependencies=[needs("read")])
     @answers(list[WarnedOf])
-    async def get_warnings() -> Response:
+    async def get_warnings(request: Request) -> Response:
         async with center.store.read() as db:
-            rows = await issuing.latest(db, public=False)
+            rows = await issuing.latest(db, public=False, devices=seen_by(request))
         return as_json(
             [{**warning_json(msgspec.json.decode(row.body, type=Issued)), "about": row.about} for row in rows]
         )
@@ -142,7 +143,7 @@ def _add_reading(api: FastAPI, center: Center) -> None:
 
     async def _feed(request: Request, *, public: bool) -> Response:
         async with center.store.read() as db:
-            rows = await issuing.latest(db, public=public)
+            rows = await issuing.latest(db, public=public, devices=None if public else seen_by(request))
         base = (config.cap.url or str(request.base_url)).rstrip("/")
         folder = f"{base}/cap" if public else f"{base}/api/warnings"
         documents = [msgspec.json.decode(row.body, type=Issued).document for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import Query
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from command_center import reports
@@ -12,6 +12,7 @@ from command_center.answers import as_error, as_json
 from command_center.figures import DAY_MS
 from command_center.openapi import answers
 from command_center.people.rights import needs
+from command_center.people.sight import seen_by
 from command_center.shapes.desk import Figures
 
 if TYPE_CHECKING:
@@ -40,10 +41,13 @@ def add(api: FastAPI, center: Center) -> None:
             raise _Wrong
         return since, until
 
-    async def figures(since: int, until: int, positions: int, site: list[str] | None) -> Report:
-        devices = None
+    async def figures(
+        request: Request, since: int, until: int, positions: int, site: list[str] | None
+    ) -> Report:
+        devices = seen_by(request)
         if site:
-            devices = {d["id"] for d in center.data.known["devices"] if d.get("site") in site}
+            wanted = {d["id"] for d in center.data.known["devices"] if d.get("site") in site}
+            devices = frozenset(wanted if devices is None else devices & wanted)
         async with center.store.read() as db:
             return await reports.read(db, since, until, positions=positions, devices=devices)
 
@@ -60,10 +64,14 @@ def add(api: FastAPI, center: Center) -> None:
     )
     @answers(Figures)
     async def get_figures(
-        since_ms: Ms = None, until_ms: Ms = None, positions: Positions = 1, site: Site = None
+        request: Request,
+        since_ms: Ms = None,
+        until_ms: Ms = None,
+        positions: Positions = 1,
+        site: Site = None,
     ) -> Response:
         since, until = span(since_ms, until_ms)
-        report = await figures(since, until, positions, site)
+        report = await figures(request, since, until, positions, site)
         names = {name: {"zh": zh, "en": en} for name, (zh, en) in reports.NAMES.items()}
         found = {one.device: center.data.device(one.device).get("name") for one in report.top}
         devices = {device: name for device, name in found.items() if name}
@@ -72,11 +80,13 @@ def add(api: FastAPI, center: Center) -> None:
     @api.get("/api/figures.csv", summary="The same as a table", dependencies=reads)
     @answers(media="text/csv")
     async def get_csv(
-        since_ms: Ms = None, until_ms: Ms = None, positions: Positions = 1, site: Site = None,
+        request: Request, since_ms: Ms = None, until_ms: Ms = None, positions: Positions = 1, site: Site = None,
         lang: Literal["zh", "en"] = "zh",
     ) -> Response:  # fmt: skip
         since, until = span(since_ms, until_ms)
-        return _file(reports.figures_csv(await figures(since, until, positions, site), lang), "figures.csv")
+        return _file(
+            reports.figures_csv(await figures(request, since, until, positions, site), lang), "figures.csv"
+        )
 
     @api.get(
         "/api/deliveries.csv",
@@ -84,10 +94,10 @@ def add(api: FastAPI, center: Center) -> None:
         dependencies=reads,
     )
     @answers(media="text/csv")
-    async def get_deliveries(since_ms: Ms = None, until_ms: Ms = None) -> Response:
+    async def get_deliveries(request: Request, since_ms: Ms = None, until_ms: Ms = None) -> Response:
         since, until = span(since_ms, until_ms)
         async with center.store.read() as db:
-            found = await reports.deliveries(db, since, until)
+            found = await reports.deliveries(db, since, until, devices=seen_by(request))
         return _file(reports.deliveries_csv(found), "deliveries.csv")
 
 

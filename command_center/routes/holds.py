@@ -12,6 +12,7 @@ from command_center.answers import Denied, Missing, as_error, as_json
 from command_center.holds import Wanted
 from command_center.openapi import answers
 from command_center.people.rights import act_of, needs, person_of, touch
+from command_center.people.sight import seen_by
 from command_center.shapes.desk import HoldNow
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def add(api: FastAPI, center: Center) -> None:
         dependencies=[needs("read")],
     )
     @answers(list[HoldNow])
-    async def get_holds() -> Response:
-        return as_json(await center.desk.held())
+    async def get_holds(request: Request) -> Response:
+        return as_json(await center.desk.held(seen_by(request)))
 
     @api.post(
         "/api/holds",
@@ -54,7 +55,7 @@ def add(api: FastAPI, center: Center) -> None:
         since = center.clock.now_ms() if wanted.since_ms is None else wanted.since_ms
         hold = Wanted(wanted.device, wanted.reason.strip(), since, wanted.until_ms)
         center.publish(await center.desk.hold(hold, act_of(request)))
-        return as_json(await center.desk.held())
+        return as_json(await center.desk.held(seen_by(request)))
 
     @api.post(
         "/api/holds/{hold}/end", summary="End a hold before its time", dependencies=[needs("alarm.shelve")]
@@ -72,4 +73,4 @@ def add(api: FastAPI, center: Center) -> None:
         except KeyError:
             raise Missing(f"没有搁置或停用 {hold}", f"no hold {hold} stands") from None
         center.publish(changed)
-        return as_json(await center.desk.held())
+        return as_json(await center.desk.held(seen_by(request)))

@@ -15,6 +15,7 @@ from command_center.cap import issuing
 from command_center.cap.issuing import warning_json
 from command_center.openapi import answers
 from command_center.people.rights import act_of, needs, touch
+from command_center.people.sight import seen_by
 from command_center.shapes.plans import Incident, IncidentRow
 from command_center.tables import incident_alarms
 
@@ -52,10 +53,13 @@ def add(api: FastAPI, center: Center) -> None:
     @api.get("/api/incidents", summary="Incidents, the open ones first", dependencies=[needs("read")])
     @answers(list[IncidentRow])
     async def get_incidents(
-        state: Literal["open", "all"] = "open", limit: Annotated[int, Query(ge=1, le=1000)] = 200
+        request: Request,
+        state: Literal["open", "all"] = "open",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     ) -> Response:
         async with center.store.read() as db:
-            return as_json(await reader.some(db, only_open=state == "open", limit=limit))
+            found = await reader.some(db, only_open=state == "open", limit=limit, devices=seen_by(request))
+        return as_json(found)
 
     @api.get(
         "/api/incidents/{incident}",

@@ -122,7 +122,7 @@ async def test_who_has_areas_may_touch_only_what_lies_in_them(world):
     answer = (await world.ask("POST", "/api/alarms/acknowledge", "here", json=many)).json()
     assert answer["acknowledged"] == [north.alarm]
     assert answer["left"] == dict.fromkeys([south.alarm, unknown.alarm], "outside your areas")
-    run = (await world.ask("GET", f"/api/runs/{south.alarm}", "here")).json()
+    run = (await world.ask("GET", f"/api/runs/{south.alarm}", "dispatcher")).json()
     [siren] = run["actions"]
     for path in (
         f"/api/actions/{siren['id']}/approve",

@@ -33,6 +33,7 @@ plans:
   - id: p
     title: {zh: 预案, en: Plan}
     response: I
+    warn: {event: {zh: 火险, en: Fire hazard}, instruction: {zh: 远离, en: Keep away}}
     checklist: [{do: {zh: 核实, en: Check}, owner: 值班员, within_s: 60}]
     actions: [{id: siren, title: {zh: 警笛, en: Siren}, metric: siren, value: 1, interlock: two}]
 """
@@ -73,22 +74,25 @@ async def world_in(tmp_path, clock, people=""):
     config = load_config(config)
     data = Data(config.data.url, lambda _: None, clock)
     data.known["sites"] = [{"id": "north", "street": "史河街道"}, {"id": "south", "street": "平岗街道"}]
+    data.sites = {site["id"]: site for site in data.known["sites"]}
     devices = [{"id": "d", "site": "north"}, {"id": "e", "site": "south"}]
     data.known["devices"], data.devices = devices, {device["id"]: device for device in devices}
     planner = Planner(load_plans(config.linkage.file), lambda: devices)
+    ground = Ground(Places(), lambda: data.devices, config.incidents)
+    parts = Incidents(config.incidents, ground, dict, planner.plans)
+    issuer = Issuer("desk.example", config.title, "Asia/Shanghai")
+    warner = Warner(issuer, planner.plans, ground.place, lambda _: None)
     async with Store(config.desk.url) as store, data:
-        desk = Desk(store, clock, followers=[planner])
+        desk = Desk(store, clock, followers=[planner, parts, warner])
         gate, doors = (
             Gate(config.people, store, clock, secure=False),
             Doors(config.people, store, clock, "test", await sealing.ready(store, config.codes_key)),
         )
         feed = Feed(config, desk, lambda _: None, clock)
         signer = Signer(tmp_path / "audit.key")
-        ground = Ground(Places(), lambda: data.devices, config.incidents)
-        parts = Incidents(config.incidents, ground, dict, planner.plans)
         center = Center(
             config, store, desk, data, feed, Hub(), clock, signer, parts, Reader(planner.plans, None, lambda _: None),
-            gate, doors, planner=planner, warner=Warner(Issuer("desk.example", config.title, "Asia/Shanghai"), planner.plans, ground.place, lambda _: None),
+            gate, doors, planner=planner, warner=warner,
         )  # fmt: skip
         one = World(center, clock)
         for role in ROLES:
