@@ -9,6 +9,7 @@ from telemetry.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from edge_agent.config import BusEntry, OutboxConfig
     from telemetry.broker import BrokerConfig
@@ -18,6 +19,33 @@ _BAUDS = (300, 4_000_000)
 _LEAST_OUTBOX = 4096
 _TIMEOUTS_S = (0.02, 60.0)
 _LONGEST_NAME = 64
+
+
+class Mistakes:
+    """Collects the mistakes of a file, so that all of a bus or of several are told at once: ``with mistakes: …``."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigError] = []
+
+    def __enter__(self) -> None:
+        """Begin something that may be wrong by itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Keep a mistake, and go on behind the block."""
+        if isinstance(error, ConfigError):
+            self.note(error)
+        return isinstance(error, ConfigError)
+
+    def note(self, error: ConfigError) -> None:
+        """Keep a mistake."""
+        self._found.append(error)
+
+    def tell(self) -> None:
+        """Raise what was found, if anything was."""
+        if self._found:
+            raise ConfigError.together(self._found)
 
 
 def check_name(path: Path, at: str, name: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Profile
 from edge_agent.checks import (
+    Mistakes,
     check_broker,
     check_link,
     check_name,
@@ -32,6 +33,7 @@ from telemetry.errors import ConfigError, Refused, did_you_mean
 
 _SHORTEST_S, _LONGEST_S = 0.05, 86_400
 _USUAL_S = 5.0
+_OWN_ADDRESS = "each device has an address of its own"
 
 
 class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,21 +130,28 @@ def load_config(path: Path, text: str | None = None) -> AgentConfig:
     With ``text``, check that instead of what the file holds, as if it stood there.
     """
     file = load_toml(path, AgentFile) if text is None else parse_toml(text, AgentFile, path)
+    mistakes = Mistakes()
     for key, name in (("agent", file.agent), ("area", file.area)):
         try:
             topics.level(name, what=key)
         except Refused as error:
-            raise ConfigError(path, f"$.{key}", str(error)) from None
+            mistakes.note(ConfigError(path, f"$.{key}", str(error)))
     seen: dict[str, str] = {}
-    buses = []
+    buses: list[Bus] = []
     for index, entry in enumerate(file.buses):
         at = f"$.buses[{index}]"
-        _once(path, f"{at}.id", f"bus {entry.id}", seen)
-        buses.append(_bus(path, at, entry, seen))
+        with mistakes:
+            _once(path, f"{at}.id", f"bus {entry.id}", seen)
+        with mistakes:
+            buses.append(_bus(path, at, entry, seen))
+    with mistakes:
+        check_outbox(path, file.outbox)
+    with mistakes:
+        check_broker(path, file.broker)
+    with mistakes:
+        way = look_up(path, file.uplink, file.broker)
+    mistakes.tell()
     buses = [msgspec.structs.replace(bus, phase=place / len(buses)) for place, bus in enumerate(buses)]
-    check_outbox(path, file.outbox)
-    check_broker(path, file.broker)
-    way = look_up(path, file.uplink, file.broker)
     links = [(f"$.buses[{place}].link", bus.link) for place, bus in enumerate(buses)]
     check_ports_once(path, [*links, ("$.uplink.link", way.link)])
     check_rules(path, file.report, [device.profile for bus in buses for device in bus.devices])
@@ -177,7 +186,7 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
     try:
         module = cast("DriverModule", cast("Any", plugins.load("edge_agent.drivers", entry.driver)))
     except Refused as error:
-        raise ConfigError(path, f"{at}.driver", str(error)) from None
+        raise ConfigError(path, f"{at}.driver", str(error).partition(": ")[2]) from None
     period_s = _USUAL_S if entry.period_s is None else entry.period_s
     if not _SHORTEST_S <= period_s <= _LONGEST_S:
         raise ConfigError(
@@ -195,23 +204,35 @@ def _bus(path: Path, at: str, entry: BusEntry, seen: dict[str, str]) -> Bus:
         raise ConfigError(
             path, f"{at}.devices", "a streaming sensor has the line to itself", hint="give each its own bus"
         )
-    devices: list[Device] = []
+    devices, mistakes = list[Device](), Mistakes()
     units: dict[object, str] = {}
     for index, item in enumerate(entry.devices):
         here = f"{at}.devices[{index}]"
-        check_name(path, f"{here}.id", item.id)
-        _once(path, f"{here}.id", f"device {item.id}", seen)
-        device = _device(path, here, item, entry, module.TRANSPORT)
-        key = (device.unit, tuple(sorted(item.parameters.items()))) if device.unit else device.identity
-        if key in units and module.TRANSPORT != "serial_frame":
-            raise ConfigError(
-                path, here, f"{key} is taken by '{units[key]}'", hint="each device has an address of its own"
-            )
-        units[key] = item.id
-        devices.append(device)
+        with mistakes:
+            check_name(path, f"{here}.id", item.id)
+            _once(path, f"{here}.id", f"device {item.id}", seen)
+        with mistakes:
+            device = _device(path, here, item, entry, module.TRANSPORT)
+            devices.append(device)
+            key = (device.unit, tuple(sorted(item.parameters.items()))) if device.unit else device.identity
+            if key in units and module.TRANSPORT != "serial_frame":
+                raise ConfigError(
+                    path, here, f"{_address(device, item)} is taken by '{units[key]}'", hint=_OWN_ADDRESS
+                )
+            units[key] = item.id
+    mistakes.tell()
     if hasattr(link, "baud") and module.TRANSPORT == "modbus":
         check_fit(path, at, devices, period_s, Line(link.baud, link.format))
     return Bus(entry.id, module, link, period_s, tuple(devices))
+
+
+def _address(device: Device, item: DeviceEntry) -> str:
+    """Return by what a device is told from the others of its bus."""
+    if not device.unit:
+        return f"identity '{device.identity}'"
+    return f"unit {device.unit}" + "".join(
+        f", {name} {value}" for name, value in sorted(item.parameters.items())
+    )
 
 
 def _device(path: Path, at: str, item: DeviceEntry, bus: BusEntry, transport: str) -> Device:

@@ -12,7 +12,6 @@ import contextvars
 import os
 import re
 import tomllib
-import types
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import yaml
 
+from telemetry.config_gaps import bare, fields_of, gaps, table_of
 from telemetry.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at (?:`key` in )?`(?P<path>\$.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_STEP_NAME = r"\.([^.\[\]]+)"
 _ELSEWHERE = contextvars.ContextVar("secrets_lie_elsewhere", default=False)
 _UNKNOWN = re.compile(r"unknown field `(.+?)`")
 _MISSING = re.compile(r"missing required field `(.+?)`")
-_NUMBER_AS_TEXT = re.compile(r"Expected `(int|float)( \| null)?`, got `str`, here '[\d.]+'")
+_NUMBER_AS_TEXT = re.compile(
+    r"Expected `(int|float)( \| null)?`, got `str`, here '[\d.]+(?P<unit> ?[A-Za-z]+)?'"
+)
 _TOML_PLACE = re.compile(r"(?P<problem>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$", re.DOTALL)
 _SECRETIVE = re.compile(r"\w*(password|secret|token|key)\b")
 _DECIMAL_COMMA = re.compile(r"=\s*\d+,\d+$")
@@ -119,16 +122,26 @@ def convert(raw: object, kind: type[T], *, file: Path, at: str = "$") -> T:
         elif missing := _MISSING.search(problem):
             path, problem = f"{path}.{missing[1]}", "missing"
         elif unknown := _UNKNOWN.search(problem):
-            hint = did_you_mean(unknown[1], _fields(spot))
+            hint = did_you_mean(unknown[1], fields_of(spot))
             path, problem = f"{path}.{unknown[1]}", "unknown key"
         elif value := _value_at(raw, path):
             problem = f"{problem}, here {value}"
-            if _NUMBER_AS_TEXT.match(problem):
-                hint = "a number is written without quotes"
+            if number := _NUMBER_AS_TEXT.match(problem):
+                hint = f"a number is written without quotes{' and without a unit' if number['unit'] else ''}"
+            if file.suffix == ".toml" and (fields_of(spot) or typing.get_origin(spot) is dict):
+                hint = f"write {path.rpartition('.')[2]} = {table_of(spot)}"
             if typing.get_origin(spot) is typing.Literal:
                 problem = f"no {value}"
                 hint = did_you_mean(value.strip("'"), map(str, typing.get_args(spot)))
-        raise ConfigError(file, at + path[1:], problem, hint=hint) from None
+        elif problem == "Expected `array`, got `object`":
+            hint = f"two pairs of brackets where there may be several: [[{'.'.join(re.findall(_STEP_NAME, path))}]]"
+        mistakes = {
+            place: ConfigError(file, place, what, hint=way_out)
+            for place, what, way_out in gaps(raw, kind, at, toml=file.suffix == ".toml")
+        }
+        if (place := at + path[1:]) not in mistakes:
+            mistakes = {place: ConfigError(file, place, problem, hint=hint)} | mistakes
+        raise ConfigError.together(list(mistakes.values())) from None
 
 
 def _read(path: Path) -> str:
@@ -225,9 +238,9 @@ def _locate(raw: object, kind: Any, path: str, hook: Any) -> tuple[str, Any]:
     """Name the mapping keys that msgspec abbreviates to ``[...]``; return the type found there too."""
     named = "$"
     for name, index in _STEP.findall(path):
-        kind = _bare(kind)
+        kind = bare(kind)
         if name:
-            kind = typing.get_type_hints(kind).get(_python_name(kind, name)) if _fields(kind) else None
+            kind = typing.get_type_hints(kind).get(_python_name(kind, name)) if fields_of(kind) else None
             raw = raw.get(name) if isinstance(raw, dict) else None
             named += f".{name}"
         elif index == "..." and isinstance(raw, dict):
@@ -241,7 +254,7 @@ def _locate(raw: object, kind: Any, path: str, hook: Any) -> tuple[str, Any]:
             kind = (typing.get_args(kind) or (None,))[0]
             raw = raw[position] if isinstance(raw, list) and position < len(raw) else None
             named += f"[{index}]"
-    return named, _bare(kind)
+    return named, bare(kind)
 
 
 def _fits(value: object, kind: Any, hook: Any) -> bool:
@@ -250,20 +263,6 @@ def _fits(value: object, kind: Any, hook: Any) -> bool:
     except msgspec.ValidationError:
         return False
     return True
-
-
-def _bare(kind: Any) -> Any:
-    """Strip Annotated and Optional."""
-    if typing.get_origin(kind) is typing.Annotated:
-        return _bare(typing.get_args(kind)[0])
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        kinds = [k for k in typing.get_args(kind) if k is not type(None)]
-        return _bare(next((k for k in kinds if _fields(k)), kinds[0]))
-    return kind
-
-
-def _fields(kind: Any) -> tuple[str, ...]:
-    return tuple(getattr(kind, "__struct_encode_fields__", ()))
 
 
 def _python_name(kind: Any, encoded: str) -> str:

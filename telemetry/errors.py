@@ -18,7 +18,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
@@ -35,8 +35,28 @@ class ConfigError(YemaiError):
 
     def __init__(self, file: Path | str, path: str, problem: str, *, hint: str = "") -> None:
         self.file, self.path, self.problem, self.hint = str(file), path, problem, hint
-        where = f"{file}: {path}" if path and path != "$" else str(file)
-        super().__init__(f"{where}: {problem}" + (f"; {hint}" if hint else ""))
+        self.also: tuple[ConfigError, ...] = ()
+        """What else is wrong, as far as it can be told at once; it has a line of its own each."""
+        super().__init__(self.at())
+
+    def at(self, line: str = "") -> str:
+        """Return this one mistake in a line, ``line`` named between file and field."""
+        parts = (self.file, line, self.path if self.path != "$" else "", self.problem)
+        return ": ".join(part for part in parts if part) + (f"; {self.hint}" if self.hint else "")
+
+    @classmethod
+    def together(cls, errors: Sequence[ConfigError]) -> ConfigError:
+        """Return the first of one or more errors, which tells of the others too.
+
+        >>> print(ConfigError.together([ConfigError("a.toml", "$.x", "missing"), ConfigError("a.toml", "$.y", "no")]))
+        a.toml: $.x: missing
+        a.toml: $.y: no
+        """
+        flat = [one for error in errors for one in (error, *error.also)]
+        first = cls(flat[0].file, flat[0].path, flat[0].problem, hint=flat[0].hint)
+        first.also = tuple(flat[1:])
+        first.args = ("\n".join(one.at() for one in flat),)
+        return first
 
 
 class Malformed(YemaiError):

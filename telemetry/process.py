@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from telemetry.config_lines import with_lines
 from telemetry.errors import ConfigError, YemaiError
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def run_with_config(
             error = error.exceptions[0]
         if not isinstance(error, YemaiError):
             raise
-        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
-        return 2 if isinstance(error, ConfigError) else 1
+        if isinstance(error, ConfigError):
+            print(f"{name}: {with_lines(error)}", file=sys.stderr)  # noqa: T201 - a command's last word
+            return 2
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - likewise
+        return 1
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from telemetry import plugins
-from telemetry.errors import YemaiError
+from telemetry.config_lines import with_lines
+from telemetry.errors import ConfigError, YemaiError
 from yemai import __version__
 from yemai.words import say
 
@@ -36,7 +37,7 @@ def main() -> None:
     try:
         app()
     except YemaiError as error:
-        typer.echo(f"yemai: {error}", err=True)
+        typer.echo(f"yemai: {with_lines(error) if isinstance(error, ConfigError) else error}", err=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

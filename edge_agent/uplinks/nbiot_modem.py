@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -39,6 +40,7 @@ LARGEST_PUBLICATION = 1024
 CODEC = "msgpack"
 WINDOW = 4
 PATIENCE_S = 20.0
+_NUMBERS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _UDP_IP = 28  # bytes that UDP and IP add
 _CONFIRM_S, _TRIES = 15.0, 3
 _SIGNAL_S = 60.0
@@ -70,6 +72,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.over == "udp" and (not self.udp_port or self.key is None):
             raise ValueError(
                 "datagrams need 'udp_port' and 'key', as the gateway knows them; or over = 'mqtt'"
+            )
+        if self.over == "udp" and not _NUMBERS.fullmatch(self.host):
+            raise ValueError(
+                f"a modem asks no name server for '{self.host}': give 'host' as an address, 203.0.113.7"
             )
         if self.over == "mqtt" and not hasattr(dialect, "mqtt"):
             raise ValueError(f"the MQTT of a {self.modem} is not known here; over = 'udp' needs none")

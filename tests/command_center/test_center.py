@@ -229,7 +229,7 @@ async def test_a_mistake_in_the_configuration_is_one_sentence(tmp_path, line, me
     _, said = await asyncio.wait_for(process.communicate(), 20)
     assert (process.returncode, said.decode().strip()) == (
         2,
-        f"command_center: {path}: {message.format(folder=tmp_path)}",
+        f"command_center: {path}: line 4: {message.format(folder=tmp_path)}",
     )
 
 

@@ -104,8 +104,8 @@ async def test_the_plan_is_printed_for_people_and_for_programs(tmp_path):
         ('profile = "openvmi_lamp_unit5"', 'profile = "openvmi_lamp_unit5"\nidentity = "X"', "'openvmi_lamp_unit5' has no serial number to check it by; leave it out"),
         ("unit = 6", "unit = 6\nperiods_s = { presure = 60 }", "'keller_series_30' says no such thing; did you mean 'pressure'?"),
         ("unit = 6", "unit = 6\nperiod_s = 0.001", "period_s: 0.001 s is not within 0.05 and 86400"),
-        ("unit = 6", "unit = 5", "(5, ()) is taken by 'lamp-01'; each device has an address of its own"),
-        ('area = "test"', 'area = "test"\n[commands]\nallow = [{ metric = ["dimming"] }]\n', "$.commands.allow[0].metric: unknown key; did you mean 'metrics'?"),
+        ("unit = 6", "unit = 5", "line 15: $.buses[0].devices[1]: unit 5 is taken by 'lamp-01'; each device has an address of its own"),
+        ('area = "test"', 'area = "test"\ncommands = { allow = [{ metric = ["dimming"] }] }', "$.commands.allow[0].metric: unknown key; did you mean 'metrics'?"),
     ],
 )  # fmt: skip
 async def test_ten_mistakes_are_told_in_a_sentence_each(tmp_path, before, after, message):

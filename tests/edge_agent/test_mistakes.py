@@ -1,5 +1,6 @@
 """What a technician reads in the rain when edge.toml is wrong."""
 
+import os
 import subprocess
 import sys
 
@@ -39,7 +40,7 @@ SECOND = '[[buses.devices]]\nid = "{}"\nprofile = "{}"\nunit = {}\n'
     ("before", "after", "message"),
     [
         ('agent = "edge-01"', 'agent = "edge/01"', "$.agent: agent 'edge/01' cannot be part of a topic; use letters, digits, '-', '_' and '.', at most 64"),
-        ("modbus_rtu", "modbus_rtuu", "$.buses[0].driver: edge_agent.drivers: no 'modbus_rtuu'; did you mean 'modbus_rtu'?"),
+        ("modbus_rtu", "modbus_rtuu", "$.buses[0].driver: no 'modbus_rtuu'; did you mean 'modbus_rtu'?"),
         ("baud", "baudrate", "$.buses[0].link.baudrate: unknown key; did you mean 'baud'?"),
         ("9600", '"9600"', "$.buses[0].link.baud: Expected `int`, got `str`, here '9600'; a number is written without quotes"),
         ("sonbest_sm7901b", "sonbest_sm790", "$.buses[0].devices[0].profile: no 'sonbest_sm790'; did you mean 'sonbest_sm7901b'?"),
@@ -47,10 +48,10 @@ SECOND = '[[buses.devices]]\nid = "{}"\nprofile = "{}"\nunit = {}\n'
         ("unit = 1", "unit = 999", "$.buses[0].devices[0].unit: 999 is no unit id; 1 to 247; 0, 250 and 255 only where the device says so"),
         ("unit = 1", "unit = 1\nparameters = { channel = 2 }", "$.buses[0].devices[0].parameters: 'sonbest_sm7901b' has no parameter 'channel'; it has none"),
         ("unit = 1\n", "unit = 1\n" + SECOND.format("noise-01", "sonbest_sm7901b", 2), "$.buses[0].devices[1].id: device noise-01 is given twice; the other is $.buses[0].devices[0].id"),
-        ("unit = 1\n", "unit = 1\n" + SECOND.format("noise-02", "sonbest_sm7901b", 1), "$.buses[0].devices[1]: (1, ()) is taken by 'noise-01'; each device has an address of its own"),
+        ("unit = 1\n", "unit = 1\n" + SECOND.format("noise-02", "sonbest_sm7901b", 1), "$.buses[0].devices[1]: unit 1 is taken by 'noise-01'; each device has an address of its own"),
         ('id = "b1"', 'id = "b1"\nperiod_s = 0', "$.buses[0].period_s: 0 s is not within 0.05 and 86400"),
         ("broker = ", "brocker = ", "$.brocker: unknown key; did you mean 'broker'?"),
-        ('agent = "edge-01"', "", "$.agent: missing"),
+        ('agent = "edge-01"', "", '$.agent: missing; add agent = "…" above the first [table]'),
         ("9600", "0", "$.buses[0].link.baud: no line has 0 baud; usual are 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200"),
         ('driver = "modbus_rtu"\nlink = { port = "/dev/ttyS9", baud = 9600 }', 'driver = "modbus_tcp"\nlink = { host = "10.0.0.9", port = 70000 }', "$.buses[0].link.port: 70000 is no port; 1 to 65535"),
         ('id = "noise-01"', 'id = "noise 01"', "$.buses[0].devices[0].id: 'noise 01' is no id; 1 to 64 characters, no blanks and none of / + #"),
@@ -94,6 +95,75 @@ def test_a_file_of_another_encoding_is_answered_with_its_line_and_notepads_mark_
         load_config(path)
     path.write_text(GOOD, "utf-8-sig")
     assert load_config(path).agent == "edge-01"
+
+
+BAD = """
+agent = "edge/01"
+broker = { host = "127.0.0.1", port = 0 }
+outbox = { path = "outbox.db", max_bytes = 9 }
+area = "yeji"
+[[buses]]
+id = "b1"
+driver = "modbus_rtu"
+link = { port = "/dev/ttyS9" }
+[[buses.devices]]
+id = "noise-01"
+profile = "sonbest_sm790"
+[[buses.devices]]
+id = "noise-01"
+profile = "sonbest_sm7901b"
+unit = 1
+[[buses.devices]]
+id = "noise-03"
+profile = "sonbest_sm7901b"
+unit = 1
+[[buses]]
+id = "b1"
+driver = "modbus_tcp"
+link = { prot = 502 }
+[[buses.devices]]
+id = "meter"
+profile = "eastron_sdm630"
+"""
+
+
+def checked(path):
+    """What a technician sees of a file."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from yemai.cli import main; main()", "edge", "check", str(path)],
+        capture_output=True, text=True, check=False, timeout=30, env={**os.environ, "YEMAI_LANG": "en"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    return done.stderr.removeprefix("yemai: ").replace(f"{path}: ", "").splitlines()
+
+
+def test_all_that_is_missing_is_told_at_once_with_its_line_and_what_to_add(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text('[[buses]]\ndriver = "modbus_rtu"\n[[buses.devices]]\nid = "a"\nprofil = "x"\n')
+    assert checked(path) == [
+        '$.agent: missing; add agent = "…" above the first [table]',
+        '$.area: missing; add area = "…" above the first [table]',
+        "$.outbox: missing; add outbox = { path = … } above the first [table]",
+        'line 1: $.buses[0].id: missing; add id = "…"',
+        "line 1: $.buses[0].link: missing; add link = { … }",
+        "line 5: $.buses[0].devices[0].profil: unknown key; did you mean 'profile'?",
+    ]
+
+
+def test_all_that_is_wrong_by_itself_is_told_at_once_with_its_line(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(BAD)
+    assert [line.partition("; ")[0] for line in checked(path)] == [
+        "line 2: $.agent: agent 'edge/01' cannot be part of a topic",
+        "line 12: $.buses[0].devices[0].profile: no 'sonbest_sm790'",
+        "line 14: $.buses[0].devices[1].id: device noise-01 is given twice",
+        "line 17: $.buses[0].devices[2]: unit 1 is taken by 'noise-01'",
+        "line 22: $.buses[1].id: bus b1 is given twice",
+        "line 24: $.buses[1].link.host: missing",
+        "line 24: $.buses[1].link.prot: unknown key",
+        "line 4: $.outbox.max_bytes: 9 bytes hold not even one upload",
+        "line 3: $.broker.port: 0 is no port",
+    ]
 
 
 def test_a_bus_that_cannot_be_is_refused_with_its_numbers_and_with_what_would_fit(tmp_path):

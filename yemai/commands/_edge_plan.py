@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from device_profiles.registers import Block
+from edge_agent.checks import USUAL_BAUDS
 from edge_agent.driver import LinkDown
 from edge_agent.learned import Learned
 from edge_agent.ports import advice, resolve
@@ -124,7 +125,21 @@ def remarks(config: AgentConfig) -> list[str]:
             )
         else:
             found += _of_port(place, getattr(bus.link, "port", ""))
+        found += _of_baud(place, getattr(bus.link, "baud", USUAL_BAUDS[0]))
     return found
+
+
+def _of_baud(place: int, baud: int) -> list[str]:
+    """Say that hardly anything speaks at such a speed."""
+    if baud in USUAL_BAUDS:
+        return []
+    usual = ", ".join(map(str, USUAL_BAUDS))
+    return [
+        say(
+            f"$.buses[{place}].link.baud: {baud} 不常见；常见的是 {usual}",
+            f"$.buses[{place}].link.baud: {baud} is unusual; usual are {usual}",
+        )
+    ]
 
 
 def _of_port(place: int, port: object) -> list[str]:
