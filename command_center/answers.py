@@ -115,6 +115,8 @@ _ZH = {
     "the link is not good any more": "链接已失效：已被使用、已过期或已停用",
     "code: wrong": "动态码不正确，请核对手机时间",
     "password: at least ": "密码太短，至少 10 个字符",
+    "password: too few kinds": "密码须包含大写字母、小写字母、数字、其他字符中的至少三类",
+    "password: the new one": "新密码不能与原密码相同",
     "password: at most ": "密码太长，至多 128 个字符",
     "password: too easy to guess": "密码太容易猜到，请换一个更长的",
     "login: ": "登录名须为 2 至 32 个小写字母、数字或 . _ -，以字母开头",

@@ -122,7 +122,7 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The file of the key that the secrets of one-time codes are sealed with."""
         kind, _, file = self.desk.url.partition(":///")
         if self.people.codes_key is not None or not kind.startswith("sqlite") or file in {"", ":memory:"}:
-            return self.people.codes_key or Path("codes.key")
+            return self.people.codes_key or self.audit.key.with_name("codes.key")
         return Path(file.partition("?")[0]).with_suffix(".codes.key")
 
 

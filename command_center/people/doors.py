@@ -111,7 +111,7 @@ class Doors:
             link = await links.find(db, enrolment.token, self._clock.now_ms(), "first", "enrol")
             user = await users.find(db, link.login)
         login, name = (user.login, user.name) if user else (enrolment.login.strip(), enrolment.name.strip())
-        judge(enrolment.password, login, name)
+        judge(enrolment.password, login, name, kinds=self._config.policy.kinds)
         password = await self._passwords.hash(enrolment.password)
         async with self._store.change() as db:
             now = self._clock.now_ms()
@@ -131,6 +131,7 @@ class Doors:
                 now,
                 "person.enrol",
                 password=password,
+                password_ms=now,
                 totp=self._seal.close(secret, login),
                 totp_step=step,
             )
@@ -152,7 +153,9 @@ class Doors:
 
     async def change_password(self, login: str, old: str, new: str, caller: Caller) -> None:
         """Set a new password for who knows the old one; all sessions of his end."""
-        judge(new, login)
+        judge(new, login, kinds=self._config.policy.kinds)
+        if new == old:
+            raise Refused("password: the new one is the old one")
         async with self._store.change() as db:
             wait = await lockout.begin(db, login, caller.address, self._clock.now_ms())
             user = await users.find(db, login)
@@ -169,7 +172,13 @@ class Doors:
             now = self._clock.now_ms()
             await lockout.clear(db, login, caller.address)
             await users.change(
-                db, login, Act(user.name, caller.address), now, "person.password", password=password
+                db,
+                login,
+                Act(user.name, caller.address),
+                now,
+                "person.password",
+                password=password,
+                password_ms=now,
             )
             await sessions.end_all(db, login, now)
 
@@ -179,8 +188,11 @@ class Doors:
         lasts_ms = (
             self._config.wall_days * 24 * _HOUR_MS if kind == "wall" else self._config.longest_h * _HOUR_MS
         )
+        alone = kind == "person" and self._config.policy.one_session
+        ended = await sessions.end_all(db, login, now) if alone else 0
         key, session = await sessions.begin(db, kind, login, caller, now, int(lasts_ms))
-        await audit.write(db, now, act, "session.begin", login, after={"session": session.id, "kind": kind})
+        after = {"session": session.id, "kind": kind} | ({"ended": ended} if ended else {})
+        await audit.write(db, now, act, "session.begin", login, after=after)
         return key, session
 
     async def _refuse(self, db: AsyncConnection, login: str, caller: Caller, now: int) -> None:

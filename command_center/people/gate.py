@@ -3,6 +3,8 @@
 =================  =====================================================================================
 read               while the session lasts: a screen goes on showing alarms, whoever looks
 all else           as long as the person was there within ``idle_min``; then the password is asked again
+commands, public   who does them has signed in within ``prove_again_min`` (``PROVEN`` in ``rights.py``)
+an old password    opens nothing but ``read`` and the way to a new one, where the profile lets passwords end
 change by cookie   only from our own page: its Origin, or what the browser says in Sec-Fetch-Site
 as often as        ``rates.py`` says: each session, each key, and each address where nobody is known
 =================  =====================================================================================
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 from command_center.answers import Denied
 from command_center.people import sessions, users
 from command_center.people.rates import Rates, lane_of
-from command_center.people.rights import ONLOOKING, Person, Right, address_of, rights_of
+from command_center.people.rights import ONLOOKING, PROVEN, Person, Right, address_of, rights_of
 from command_center.people.sessions import SEEN_EVERY_MS, hash_of
 from command_center.people.settings import rights_of_key
 from telemetry.errors import Unavailable
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from telemetry.clock import Clock
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-_MINUTE_MS = 60_000
+_MINUTE_MS, _DAY_MS = 60_000, 86_400_000
 
 
 class Gate:
@@ -60,6 +62,7 @@ class Gate:
             raise Denied(403, "您没有此项权限", f"{person.name} has not the right '{right}'")
         if session is not None and right not in ONLOOKING:
             await self._be_there(session)
+            self._be_sure(person, session, right)
         return person
 
     async def let_through(self, request: Request) -> None:
@@ -84,7 +87,7 @@ class Gate:
     def is_idle(self, session: Session) -> bool:
         """Return whether a person has not been there for too long to do more than look."""
         idle_ms = self._clock.now_ms() - session.seen_ms
-        return session.kind == "person" and idle_ms > self._config.idle_min * _MINUTE_MS
+        return session.kind == "person" and idle_ms > self._config.policy.idle_min * _MINUTE_MS
 
     def give(self, answer: Response, key: str, session: Session) -> Response:
         """Put a session's key into the browser that asked."""
@@ -111,6 +114,19 @@ class Gate:
             async with self._store.change() as db:
                 await sessions.touch(db, session.id, now)
 
+    def _be_sure(self, person: Person, session: Session, right: Right) -> None:
+        now, again_min = self._clock.now_ms(), self._config.prove_again_min
+        if right != "self" and person.password_ends_ms is not None and now >= person.password_ends_ms:
+            days = self._config.policy.password_days
+            raise Denied(
+                403, f"密码已使用超过 {days} 天，请先在“账户”中修改密码",
+                f"the password is older than {days} days: change it under your account first", reason="password",
+            )  # fmt: skip
+        if right in PROVEN and 0 < again_min * _MINUTE_MS < now - session.created_ms:
+            raise Denied(
+                401, "此操作须重新验证身份，请重新登录", "prove who you are before this: sign in again", reason="prove"
+            )  # fmt: skip
+
     async def _who(self, request: Request) -> tuple[Person | None, Session | None]:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":  # any other is a proxy's business
@@ -131,7 +147,9 @@ class Gate:
         if user is None or not user.active:
             return None, None
         rights = rights_of(user.roles)
-        return Person(user.login, user.name, rights, user.roles, user.areas, session.id), session
+        days = self._config.policy.password_days
+        ends_ms = None if days is None else user.password_ms + days * _DAY_MS
+        return Person(user.login, user.name, rights, user.roles, user.areas, session.id, ends_ms), session
 
 
 def _is_ours(request: Request) -> bool:

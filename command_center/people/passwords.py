@@ -45,12 +45,27 @@ class Passwords:
             return False
 
 
-def judge(password: str, *names: str) -> None:
-    """Raise :class:`Refused` for a password that is too short, too long or too easy to guess."""
+def judge(password: str, *names: str, kinds: int = 1) -> None:
+    """Raise :class:`Refused` for a password that is too short, too long, too easy to guess or of too few kinds of characters."""
     if len(password) < SHORTEST:
         raise Refused(f"password: at least {SHORTEST} characters")
     if len(password) > LONGEST:
         raise Refused(f"password: at most {LONGEST} characters")
+    if kinds_of(password) < kinds:
+        raise Refused(
+            f"password: too few kinds; at least {kinds} of capitals, small letters, digits and other characters"
+        )
     told = zxcvbn(password[:_WEIGHED], user_inputs=["yemai", *filter(None, names)])
     if told["score"] < _GOOD:
         raise Refused(f"password: too easy to guess; {told['feedback']['warning'] or 'make it longer'}")
+
+
+def kinds_of(password: str) -> int:
+    """Return of how many kinds its characters are: capitals, small letters, digits, all else.
+
+    >>> kinds_of("abc"), kinds_of("Abc1"), kinds_of("七月 Abc1")
+    (1, 3, 4)
+    """
+    ascii_ = [one if one.isascii() else " " for one in password]
+    tests = (str.isupper, str.islower, str.isdigit, lambda one: not one.isalnum())
+    return sum(any(test(one) for one in ascii_) for test in tests)

@@ -70,6 +70,8 @@ APART: tuple[tuple[Role, Role], ...] = (("auditor", "security_admin"),)
 """Roles that one person never has together: who gives rights does not judge how they were used."""
 OF_PEOPLE_ONLY: frozenset[Right] = frozenset({"action.approve", "cap.sign", "people.admin", "self"})
 """What no machine's key may hold: two keys are not two people."""
+PROVEN: frozenset[Right] = frozenset({"action.approve", "action.undo", "cap.sign"})
+"""What moves a device or goes out to the public: whoever does it has signed in a short while ago."""
 ONLOOKING: frozenset[Right] = frozenset({"open", "read"})
 """What a screen does by itself; it neither counts as a person's activity nor ends with his absence."""
 
@@ -84,6 +86,8 @@ class Person(msgspec.Struct, frozen=True):
     areas: tuple[str, ...] = ()
     session: str = ""
     """The session's id; '' for a machine's key."""
+    password_ends_ms: int | None = None
+    """When his password is to be changed, UTC ms; None for never."""
 
     def may(self, right: Right) -> bool:
         """Return whether this person has a right."""

@@ -98,7 +98,9 @@ async def end(db: AsyncConnection, session: str, now: int, *, login: str = "") -
     return Session(*row)
 
 
-async def end_all(db: AsyncConnection, login: str, now: int) -> None:
-    """End all sessions of somebody."""
+async def end_all(db: AsyncConnection, login: str, now: int) -> int:
+    """End all sessions of somebody; return how many lasted."""
     mine = (table.c.login == login) & table.c.over_ms.is_(None)
+    lasted = (await db.execute(sa.select(sa.func.count()).where(mine & (table.c.ends_ms > now)))).scalar_one()
     await db.execute(table.update().where(mine).values(over_ms=now))
+    return int(lasted)

@@ -34,7 +34,10 @@ class User(msgspec.Struct, frozen=True, omit_defaults=True):
     active: bool = True
     password: str = ""
     """argon2id; '' until the person has set one."""
+    password_ms: int = 0
+    """When it was set, UTC ms; 0 where nobody kept that."""
     totp: str = ""
+    """Sealed; see ``sealing.py``."""
     totp_step: int = 0
     """The step of the last code that was used."""
 

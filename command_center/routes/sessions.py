@@ -74,6 +74,7 @@ def add(api: FastAPI, center: Center) -> None:
                     "rights": sorted(person.rights),
                     "idle": session is not None and gate.is_idle(session),
                     "ends_ms": session.ends_ms if session else None,
+                    "password_ends_ms": person.password_ends_ms,
                 }
             )  # fmt: skip
         async with store.read() as db:

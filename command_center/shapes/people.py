@@ -27,6 +27,7 @@ class SessionNow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rights: list[Right] | UnsetType = UNSET
     idle: bool | UnsetType = UNSET
     ends_ms: int | UnsetType | None = UNSET
+    password_ends_ms: int | UnsetType | None = UNSET
     first: bool | UnsetType = UNSET
     second_factor: bool | UnsetType = UNSET
     title: Text | UnsetType = UNSET

@@ -41,7 +41,7 @@ export class RequestError extends Error {
 }
 
 let signedOut = () => {};
-/** Hear when the server knows nobody here any more; the reason is `idle` when the password is wanted again. */
+/** Hear when the server knows nobody here any more; the reason is `idle` or `prove` when the password is wanted again. */
 export const onSignedOut = (listener) => { signedOut = listener; };
 
 const NO_ANSWER = { zh: '指挥中心服务器没有应答', en: 'the command centre server did not answer' };

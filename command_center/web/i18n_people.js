@@ -2,7 +2,7 @@
 export const PEOPLE_WORDS = {
   'door.first': ['尚无用户。请打开服务器启动时在终端打印的一次性链接，登记第一位安全管理员。',
     'Nobody is enrolled yet. Open the one-time link that the server printed on its terminal to enrol the first security admin.'],
-  'door.again': ['您离开了一段时间，请重新登录', 'You were away: sign in again'],
+  'door.again': ['请重新验证身份后继续', 'Sign in again to go on'],
   'door.login': ['登录名', 'Login'],
   'door.name': ['姓名（显示在告警与审计中，不可更改）', 'Name (shown in alarms and audit; it stays)'],
   'door.password': ['密码', 'Password'],

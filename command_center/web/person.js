@@ -52,7 +52,7 @@ export function watchPerson() {
   };
   for (const kind of ['pointerdown', 'keydown']) document.addEventListener(kind, here, { passive: true });
   onSignedOut((reason) => {
-    if (reason === 'idle') set({ again: true });
+    if (reason === 'idle' || reason === 'prove') set({ again: true });
     else if (state.me) location.reload();
   });
 }

@@ -29,7 +29,7 @@ async def cookie_of(store, login, name, *roles, areas=(), now=None):
     now = SystemClock().now_ms() if now is None else now
     async with store.change() as db:
         if await users.find(db, login) is None:
-            await users.add(db, User(login, name, roles, areas, password="x"), MADE_BY, now)
+            await users.add(db, User(login, name, roles, areas, password="x", password_ms=now), MADE_BY, now)
         key, _ = await sessions.begin(db, "person", login, Caller("10.0.0.1", "tests"), now, DAY_MS)
     return f"yemai={key}"
 

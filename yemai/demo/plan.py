@@ -202,6 +202,7 @@ def _people(key: str) -> dict[str, Any]:
     """One factor is enough for people who do not exist."""
     return {
         "second_factor": False,
+        "prove_again_min": 0,
         "keys": [
             {"name": "demo", "sha256": hash_of(key), "rights": ["read", "alarm.acknowledge", "plan.task"]}
         ],
