@@ -149,6 +149,41 @@ def drill(
 
 
 @app.command(
+    help=say(
+        "各类设备、各级告警对应的预案；有红色告警无预案则退出码为 1。",
+        "Which plan answers which class and colour; exit 1 when red alarms of a class have none.",
+    )
+)
+def coverage(
+    config: ConfigFile,
+    json: Annotated[bool, typer.Option("--json", help=say("输出 JSON", "as JSON"))] = False,
+) -> None:
+    """Print what the plans cover."""
+    import msgspec  # noqa: PLC0415 - heavy
+    from rich.console import Console  # noqa: PLC0415
+
+    from yemai.commands import _center_coverage  # noqa: PLC0415
+
+    found = _center_coverage.rows(config)
+    missing = [row for row in found if not row["plans"]]
+    if json:
+        typer.echo(msgspec.json.encode({"without": missing, "rows": found}).decode())
+    else:
+        Console(soft_wrap=True).print(_center_coverage.table(found))
+        typer.echo(
+            say(
+                f"{len(found)} 项中 {len(missing)} 项无预案；括号内的预案有时段、地点或规则限制",
+                f"{len(missing)} of {len(found)} have no plan; a plan in brackets holds at times, places or rules only",
+            )
+        )
+    if red := _center_coverage.red_without(found):
+        typer.echo(
+            say(f"红色告警无预案：{'、'.join(red)}", f"red alarms without a plan: {', '.join(red)}"), err=True
+        )
+        raise typer.Exit(1)
+
+
+@app.command(
     "verify-audit",
     help=say("校验审计链，有问题则退出码为 1。", "Verify the audit trail; exit 1 when it is not whole."),
 )
