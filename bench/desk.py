@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import numpy as np
 
-from bench._centre import Centre
+from bench._centre import BEARER, Centre
+from bench._listing import fill, look
 from bench._storm import Size, feeding, news, storm
 from bench._viewers import Viewers
 from bench.figure import Figure
@@ -24,12 +26,23 @@ STORM = Size(alarms=10_000, seconds=60.0, sources=1000, chattering=40)
 _BURST, _RUNS = 2000, 3
 _VIEWERS, _LOOKS = 200, 20
 _QUIET_S = 0.5
+_OPEN = 100_000
+_WITHIN_MS = {
+    "page": 200.0,
+    "deep_page": 200.0,
+    "worst": 200.0,
+    "filter": 200.0,
+    "rare": 200.0,
+    "overview": 2000.0,
+    "deed": 100.0,
+}
 
 
 def run() -> Iterator[Figure]:
-    """Measure for about two minutes."""
+    """Measure for about three minutes."""
     yield from asyncio.run(_storm())
     yield from asyncio.run(_viewers())
+    yield from asyncio.run(_listing())
 
 
 async def _storm() -> list[Figure]:
@@ -86,3 +99,18 @@ async def _viewers() -> list[Figure]:
                     Figure("viewers_alarm_seen_p95_s", round(float(np.percentile(took, 95)), 3), "s", len(took), 0.0, limit=1.0, size=f"{_VIEWERS} pages"),
                     Figure("viewers_mb", round(grown), "MB", 1, 0.0, size=f"{_VIEWERS} pages"),
                 ]  # fmt: skip
+
+
+async def _listing() -> list[Figure]:
+    """Pages, filters, the overview and deeds while a hundred thousand alarms are open."""
+    with tempfile.TemporaryDirectory() as name:
+        async with Centre(Path(name)) as centre:
+            await fill(centre.database, _OPEN)
+            async with aiohttp.ClientSession(base_url=centre.url, headers=BEARER) as http:
+                took = await look(http, _LOOKS)
+            size = f"{_OPEN} open"
+            p95 = {what: float(np.percentile(times, 95)) * 1000 for what, times in took.items()}
+            return [
+                Figure(f"list_{what}_p95_ms", round(ms, 1), "ms", len(took[what]), 0.0, limit=_WITHIN_MS[what], size=size)
+                for what, ms in p95.items()
+            ] + [Figure("list_centre_mb", round(centre.memory_bytes() / 1e6), "MB", 1, 0.0, size=size)]  # fmt: skip

@@ -7,6 +7,7 @@ import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -14,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from command_center.answers import as_error, as_json, map_errors
 from command_center.guard import Guard
 from command_center.hub import Stream
+from command_center.listing import Wanted
 from command_center.openapi import add_docs, answers, describe
 from command_center.people import rights
 from command_center.people.rights import needs, outside, person_of
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from command_center.center import Center
     from command_center.data import Data
 
+SHOWN = Wanted(sort="worst", limit=5000)
+"""What the page is given at once; how many there are is told beside it."""
 WEB = Path(__file__).parent / "web"
 _OF_A_DEVICE = frozenset({"history", "gaps", "latest"})
 """What ingest tells of the one device that is named in ``device``; all else is the whole district's."""
@@ -88,8 +92,8 @@ def _add_page(api: FastAPI, center: Center) -> None:
     @answers(Overview)
     async def get_overview(request: Request) -> Response:
         seen = seen_by(request)
-        found = await desk.alarms(only_open=True, limit=5000, devices=seen)
-        open_alarms = [center.json_of(alarm) for alarm in found]
+        shown = msgspec.structs.replace(SHOWN, devices=seen)
+        worst_first = [center.json_of(alarm) for alarm in await desk.page(shown)]
         sites, devices, agents = _within(data, seen)
         pmtiles = "/map.pmtiles" if config.map.pmtiles else None
         return as_json(
@@ -103,7 +107,8 @@ def _add_page(api: FastAPI, center: Center) -> None:
                 "devices": [_device(device, data) for device in devices],
                 "agents": agents,
                 "classes": data.known["classes"],
-                "alarms": open_alarms,
+                "alarms": worst_first,
+                "open": await desk.count(seen),
             }
         )
 
@@ -145,7 +150,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
     )
     @answers(Ready)
     async def ready() -> dict[str, Any]:
-        await desk.alarms(only_open=True, limit=1)
+        await desk.count()
         if center.store.problem:
             raise Unavailable(f"desk: {center.store.problem}")
         feed = center.feed

@@ -15,6 +15,7 @@ from command_center.feed import Feed
 from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
+from command_center.listing import shown
 from command_center.people.doors import Doors
 from command_center.people.gate import Gate
 from command_center.places import Places
@@ -90,9 +91,7 @@ def alarm_json(alarm: Alarm, desk: Desk, data: Data, now_ms: int) -> dict[str, A
     """Return an alarm as the page and other readers see it."""
     device = data.device(alarm.device)
     asserted = desk.asserted_ms(alarm)
-    severity = (
-        alarm.severity if alarm.active else alarm.worst
-    )  # what is over asks for attention by how bad it was
+    severity = shown(alarm)
     return {
         "id": alarm.id,
         "version": alarm.version,

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import sqlalchemy as sa
 
-from command_center import audit, holds
+from command_center import audit, holds, listing
 from command_center.deeds import Deed, perform
 from command_center.lifecycle import Alarm, apply, supersede
 from command_center.tables import alarms as _alarms
-from command_center.tables import among
 from command_center.tables import events as _events
 from command_center.tables import quarantine as _quarantine
 from telemetry.errors import Refused
@@ -114,17 +113,24 @@ class Desk:
                         left[alarm] = str(error)
         return done, left
 
-    async def alarms(
-        self, *, only_open: bool, limit: int, devices: Collection[str] | None = None
-    ) -> list[Alarm]:
-        """Return alarms, the newest first, of these devices alone where some are given."""
-        query = sa.select(_alarms.c.body).order_by(_alarms.c.received_ms.desc(), _alarms.c.id).limit(limit)
-        if only_open:
-            query = query.where(_alarms.c.is_open)
+    async def alarms(self, *, only_open: bool, limit: int) -> list[Alarm]:
+        """Return alarms, the newest first."""
+        return await self.page(listing.Wanted(only_open, limit=limit))
+
+    async def page(self, wanted: listing.Wanted) -> list[Alarm]:
+        """Return a page of alarms; :func:`listing.after` of its last is where the next begins."""
         async with self._store.read() as db:
-            if devices is not None:
-                query = query.where(among(db, _alarms.c.device, devices))
-            return [_decode(body) for (body,) in await db.execute(query)]
+            return await listing.page(db, wanted)
+
+    async def count(self, devices: Collection[str] | None = None) -> dict[str, int]:
+        """Return how many alarms are open, by colour, the worst first; of these devices alone where some are given."""
+        async with self._store.read() as db:
+            return await listing.count(db, devices)
+
+    async def some(self, alarms: Iterable[str]) -> dict[str, Alarm]:
+        """Return those of ``alarms`` that there are."""
+        async with self._store.read() as db:
+            return await _load(db, alarms)
 
     async def alarm(self, alarm: str) -> tuple[Alarm, list[dict[str, Any]]] | None:
         """Return an alarm with its journal."""
@@ -347,7 +353,12 @@ async def _load(db: AsyncConnection, keys: Iterable[str]) -> dict[str, Alarm]:
 
 
 def _row(alarm: Alarm) -> dict[str, Any]:
-    return {"is_active": alarm.active, "is_open": alarm.is_open, "body": msgspec.json.encode(alarm)}
+    return {
+        "is_active": alarm.active,
+        "is_open": alarm.is_open,
+        "body": msgspec.json.encode(alarm),
+        **listing.columns(alarm),
+    }
 
 
 def _decode(body: bytes) -> Alarm:

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
-from command_center.tables import events, links, metadata
+from command_center import listing
+from command_center.lifecycle import Alarm
+from command_center.tables import alarms, events, links, metadata
 from telemetry.schema import VERSIONS, Found, Part, back_up, backup_of, cannot_copy, copy_tables, refuse_newer
 
+_AT_ONCE = 1000
 _SCHEMA_LOCK = 0x59656D616A  # those that start together take turns
 _versions = sa.table("schema_versions", sa.column("part"), sa.column("version"))
 
@@ -46,9 +50,30 @@ def _with_sealed_secrets(db: sa.Connection) -> None:
         db.exec_driver_sql(f"ALTER TABLE {links.name} ALTER COLUMN totp TYPE VARCHAR(128)")
 
 
+def _with_listed_alarms(db: sa.Connection) -> None:
+    """6 → 7: what the list is filtered and sorted by stands in columns."""
+    no = "false" if db.dialect.name == "postgresql" else "0"
+    for column in (
+        "severity INTEGER DEFAULT 0", "category VARCHAR(32) DEFAULT ''", "class VARCHAR(64) DEFAULT ''", f"asks BOOLEAN DEFAULT {no}",
+    ):  # fmt: skip
+        db.exec_driver_sql(f"ALTER TABLE {alarms.name} ADD COLUMN {column} NOT NULL")
+    db.exec_driver_sql("DROP INDEX IF EXISTS alarms_open")
+    update = alarms.update().where(alarms.c.id == sa.bindparam("key"))
+    after = ""
+    while rows := db.execute(
+        sa.select(alarms.c.id, alarms.c.body).where(alarms.c.id > after).order_by(alarms.c.id).limit(_AT_ONCE)
+    ).all():
+        told = [{"key": id_, **listing.columns(msgspec.json.decode(body, type=Alarm))} for id_, body in rows]
+        db.execute(update, told)
+        after = rows[-1].id
+
+
 PART = Part(
     "desk", events.name, "",
-    (_with_longer_events, _with_incidents, _with_people, _with_contacts, _with_sealed_secrets),
+    (
+        _with_longer_events, _with_incidents, _with_people, _with_contacts, _with_sealed_secrets,
+        _with_listed_alarms,
+    ),
 )  # fmt: skip
 
 

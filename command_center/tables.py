@@ -27,7 +27,14 @@ alarms = sa.Table(
     sa.Column("is_open", sa.Boolean, nullable=False),
     sa.Column("received_ms", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Index("alarms_open", "is_open", "received_ms"),
+    # what the list is filtered and sorted by, as the body has it; see ``listing.py``
+    sa.Column("severity", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("category", sa.String(32), nullable=False, server_default=sa.text("''")),
+    sa.Column("class", sa.String(64), nullable=False, server_default=sa.text("''")),
+    sa.Column("asks", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("alarms_listed", "is_open", "received_ms", "severity", "category", "class", "asks", "rule"),
+    sa.Index("alarms_worst", "is_open", "severity", "received_ms"),
+    sa.Index("alarms_received", "received_ms"),
     sa.Index("alarms_of", "device", "rule", "is_active"),
 )
 sa.Index(  # the database itself keeps two alarms of one rule on one device from standing at once

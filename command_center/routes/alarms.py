@@ -6,22 +6,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from fastapi import Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from command_center import incidents, notices, runs
+from command_center import incidents, listing, notices, runs
 from command_center.answers import Missing, as_json
 from command_center.deeds import Deed, Kind
 from command_center.openapi import answers
 from command_center.people.rights import Right, act_of, needs, person_of, touch
 from command_center.people.sight import seen_by
+from command_center.shapes import Colour
 from command_center.shapes.desk import AlarmNow, AlarmRecord, Sweep, Swept
+from telemetry.transitions import Category
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fastapi import FastAPI
 
     from command_center.center import Center
 
 MOST_AT_ONCE = 1000
+_NAME = r"^[^\x00-\x1f]{0,128}$"
 NEEDED: dict[Kind, Right] = {
     "acknowledge": "alarm.acknowledge",
     "take_back": "alarm.acknowledge",
@@ -73,19 +78,54 @@ class Many(BaseModel):
     dry_run: bool = False
 
 
+class Asked(BaseModel):
+    """Which alarms, in which order; several filters are all to hold."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    state: Literal["open", "all"] = "open"
+    sort: Literal["newest", "worst"] = "newest"
+    limit: Annotated[int, Field(ge=1, le=5000)] = 500
+    after: Annotated[str, Field(pattern=r"^([0-4]\.[0-9]{1,15}\.[!-~]{1,64})?$")] = ""
+    severity: Colour | None = None
+    category: Category | None = None
+    class_: Annotated[str, Field(alias="class", pattern=_NAME)] = ""
+    rule: Annotated[str, Field(pattern=_NAME)] = ""
+    device: Annotated[str, Field(pattern=_NAME)] = ""
+    site: Annotated[str, Field(pattern=_NAME)] = ""
+    asks: bool | None = None
+
+    def wanted(self, devices: Iterable[dict[str, Any]], seen: frozenset[str] | None) -> listing.Wanted:
+        """Return it as the desk wants it; ``devices`` say what is at a site, of which who asks sees those in ``seen``."""
+        limits = [seen] if seen is not None else []
+        if self.device:
+            limits.append(frozenset({self.device}))
+        if self.site:
+            limits.append(frozenset(one["id"] for one in devices if one.get("site") == self.site))
+        return listing.Wanted(
+            self.state == "open", self.sort, self.limit, self.after, self.severity, self.category, self.class_, self.rule,
+            frozenset.intersection(*limits) if limits else None, self.asks,
+        )  # fmt: skip
+
+
 def add(api: FastAPI, center: Center) -> None:
     """Add the routes."""
     desk = center.desk
 
-    @api.get("/api/alarms", summary="Alarms, newest first", dependencies=[needs("read")])
+    @api.get(
+        "/api/alarms",
+        summary='A page of alarms; where there are more, `Link: <…>; rel="next"` is the next one',
+        dependencies=[needs("read")],
+    )
     @answers(list[AlarmNow])
-    async def get_alarms(
-        request: Request,
-        state: Literal["open", "all"] = "open",
-        limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-    ) -> Response:
-        found = await desk.alarms(only_open=state == "open", limit=limit, devices=seen_by(request))
-        return as_json([center.json_of(alarm) for alarm in found])
+    async def get_alarms(request: Request, asked: Annotated[Asked, Query()]) -> Response:
+        wanted = asked.wanted(center.data.known["devices"], seen_by(request))
+        found = await desk.page(wanted)
+        answer = as_json([center.json_of(alarm) for alarm in found])
+        if len(found) == wanted.limit:
+            following = request.url.include_query_params(after=listing.after(found[-1]))
+            answer.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return answer
 
     @api.get("/api/alarms/{alarm}", summary="One alarm with its journal", dependencies=[needs("read")])
     @answers(AlarmRecord)
@@ -126,7 +166,7 @@ def add(api: FastAPI, center: Center) -> None:
     async def _summary(keys: list[str]) -> dict[str, Any]:
         counts = dict.fromkeys(("orange", "yellow", "blue"), 0)
         red = gone = 0
-        standing = {alarm.id: alarm for alarm in await desk.alarms(only_open=True, limit=100_000)}
+        standing = {key: alarm for key, alarm in (await desk.some(keys)).items() if alarm.is_open}
         for key in keys:
             alarm = standing.get(key)
             if alarm is None or alarm.acknowledged_by:

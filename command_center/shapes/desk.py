@@ -192,6 +192,9 @@ class Overview(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agents: list[dict[str, Any]]
     classes: dict[str, Any]
     alarms: list[AlarmNow]
+    """The worst first, 5,000 at most."""
+    open: dict[Colour, int]
+    """How many there are, by colour, shown or not."""
 
 
 class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
