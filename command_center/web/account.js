@@ -1,6 +1,7 @@
 /** One's own account: sessions and password; for a security admin also people and walls (people.js). */
 import { html, useEffect, useRef, useState } from './vendor/htm/standalone.module.js';
 import { changePassword, endSession, fetchSessions, signOut } from './api.js';
+import { Contacts } from './contacts.js';
 import { Form, Language } from './door.js';
 import { momentOf } from './format.js';
 import { say, t } from './i18n.js';
@@ -49,6 +50,7 @@ function Content() {
       ${may('read') && html`<button class="close" aria-label=${t('ack.cancel')} onClick=${() => set({ account: false })}>✕</button>`}</header>
     ${may('people.admin') && html`<${People} />`}
     <${Sessions} />
+    ${!wall && html`<${Contacts} all=${may('people.admin')} />`}
     ${!wall && html`<details><summary>${t('account.password')}</summary><${Password} /></details>`}`;
 }
 

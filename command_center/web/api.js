@@ -106,6 +106,12 @@ export const changePassword = (body) => post('api/password', body);
 export const fetchSessions = () => request('api/sessions');
 export const endSession = (id) => post(`api/sessions/${id}/end`, {});
 
+/** One's own contacts, or everybody's; sending a code, entering it, vouching: each answers with them as they then are. */
+export const fetchContacts = (all) => request(all ? 'api/contacts' : 'api/session/contacts');
+export const contactDeed = (all, one, deed, body) => post(
+  all ? `api/contacts/${encodeURIComponent(one.person)}/${encodeURIComponent(one.channel)}/${deed}`
+    : `api/session/contacts/${encodeURIComponent(one.channel)}/${deed}`, body);
+
 /** What a security admin does; each answers with everybody as they then are, and `link` where one was made. */
 export const fetchPeople = () => request('api/people');
 export const addPerson = (body) => post('api/people', body);

@@ -133,7 +133,7 @@ function Notices({ notices }) {
     <time>${momentOf(notice.done_ms ?? notice.sent_ms ?? notice.due_ms, state.lang)}</time>
     ${notice.reason === 'step' ? html`<b>${notice.state === 'pending' ? t('notice.pending') : t(`notice.${notice.state}`)}</b>
         <span>${notice.policy && t('notice.step', notice.policy, notice.step + 1, momentOf(notice.due_ms, state.lang))}</span>`
-      : html`<b>${say(notice.name)} · ${notice.channel}</b>
+      : html`<b>${say(notice.name)} · ${notice.channel}${notice.verified === false ? ` (${t('contacts.unproven')})` : ''}</b>
         <span>${t(`reason.${notice.reason}`)} · ${t(`notice.${notice.state}`)}${notice.state === 'failed' || notice.state === 'pending' ? ` ${notice.code} ${notice.said}` : ''}</span>`}
   </li>`)}</ol>`;
 }
