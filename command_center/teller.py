@@ -17,6 +17,7 @@ import structlog
 
 from command_center import wording
 from command_center.channel import Channel, Message, Receipt, Report, lanes_of
+from command_center.followups import Followups
 from command_center.letters import Letters
 from command_center.lifecycle import Alarm
 from command_center.limits import Limiter
@@ -60,6 +61,7 @@ class Teller:
             name: Limiter(told.kinds[name].LIMITS, lanes_of(config)) for name, config in told.configs.items()
         }
         self._problem = ""
+        self.followups = Followups(store, self._channels, clock, self.report)
         self._lasts_ms = {
             name: int(getattr(kind, "LASTS_S", EXPIRES_MS / 1000) * 1000) for name, kind in told.kinds.items()
         }
@@ -76,6 +78,7 @@ class Teller:
         await self._patiently(self.recover, once=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._patiently(self.step))
+            tasks.create_task(self._patiently(self.followups.turn))
             for name in self._channels:
                 tasks.create_task(self._patiently(partial(self.serve, name)))
 

@@ -198,6 +198,10 @@ class Vendors:
             return web.json_response({"errcode": 40014, "errmsg": "不合法的access_token"})
         body = await request.json()
         if request.match_info["word"] == "getsendresult":
+            if ("dingtalk_work", "result") in self.faults and (
+                early := await self._early("dingtalk_work", "result")
+            ):
+                return early
             [user] = [one["address"] for one in self.told if one["id"] == str(body["task_id"])] or [""]
             lists: dict[str, list[str]] = defaultdict(list)
             lists[self.faults.get(("dingtalk_work", user)) or "read_user_id_list"].append(user)
