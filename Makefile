@@ -23,7 +23,7 @@ demo: $(VENV)/demo.ok ## a whole simulated district on this machine; prints the 
 	@$(BIN)/yemai demo --data $(DATA)
 
 test: $(VENV)/dev.ok ## every test that fits in minutes, against real servers where they are installed
-	@$(BIN)/python -m pytest -n logical --dist loadfile
+	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder --durations 15
 
 check: $(VENV)/dev.ok ## lint, types, import contracts, generated files up to date
 	@$(BIN)/ruff check .

@@ -21,6 +21,11 @@ _SHARED: set[int] = set()
 """Processes that serve the whole run."""
 
 
+def pytest_collection_modifyitems(items):
+    """Whole systems first: nobody shall wait for them alone at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "yemai")
+
+
 @pytest.fixture
 def free_port():
     with socket.socket() as probe:

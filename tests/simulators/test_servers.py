@@ -25,15 +25,25 @@ async def district(tmp_path, free_port):
         probe.close()
     stop = asyncio.Event()
     running = asyncio.ensure_future(serve(whole, RunPlan(7, free_port, ends), stop=stop))
-    await wait_until(
-        lambda: (
-            all((tmp_path / b.id).exists() for b in whole.buses if b.kind in ("modbus_rtu", "serial_frame"))
-            or running.done()
-        )
-    )
+
+    async def is_up():
+        links = (tmp_path / b.id for b in whole.buses if b.kind in ("modbus_rtu", "serial_frame"))
+        return running.done() or (all(link.exists() for link in links) and await answers(free_port))
+
+    assert await wait_until(is_up)
     yield ends, f"http://127.0.0.1:{free_port}"
     stop.set()
     await running
+
+
+async def answers(port):
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 async def truth(http, url, device, since=0):
