@@ -109,6 +109,7 @@ def _add_page(api: FastAPI, center: Center) -> None:
                 "classes": data.known["classes"],
                 "alarms": worst_first,
                 "open": await desk.count(seen),
+                "flood": center.floods.now(),
             }
         )
 

@@ -19,6 +19,7 @@ from command_center.center import Center, alarm_json
 from command_center.data import Data
 from command_center.desk import Desk, Follower
 from command_center.feed import Feed
+from command_center.flood import SINGLE_MOST, Floods
 from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
@@ -76,7 +77,11 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             config.incidents, ground, lambda: data.sites, planner.plans if planner else None
         )
         warner = _warner(config, planner, incidents, data) if planner else None
-        followers: list[Follower] = [one for one in (telling, planner, incidents, warner) if one is not None]
+        floods = Floods(config.desk.positions)
+        await floods.recover(store, clock.now_ms())
+        followers: list[Follower] = [
+            one for one in (telling, planner, incidents, warner, floods) if one is not None
+        ]
         desk = Desk(store, clock, latching=frozenset(config.desk.latching), followers=followers)
         http = await resources.enter_async_context(aiohttp.ClientSession(trust_env=False))
         teller = (
@@ -107,7 +112,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         center = Center(
             config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
             Reader(planner.plans if planner else None, told, _places(data)), gate,
-            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner,
+            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner, floods,
         )  # fmt: skip
         async with store.change() as db:
             await filed.note(db, config, clock.now_ms())
@@ -117,6 +122,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
 
             def moved(by_ms: int) -> None:
                 desk.shift(by_ms)
+                floods.shift(by_ms)
                 if teller:
                     teller.shift(by_ms)
 
@@ -184,6 +190,7 @@ async def _health(center: Center) -> None:
             "data": data.ok_ms,
             "broker": feed.connected,
             "desk": not center.store.problem,
+            "flood": center.floods.now(),
         }
         center.hub.publish("health", told)
         await center.clock.sleep(_HEALTH_S)
@@ -203,10 +210,20 @@ async def _tick(center: Center) -> None:
     while True:
         try:
             center.publish(await center.desk.tick())
+            await _flood(center)
             await _settle(center)
         except Unavailable as error:
             log.warning("holds_wait", problem=str(error))
         await center.clock.sleep(_TICK_S)
+
+
+async def _flood(center: Center) -> None:
+    """Begin or end flood mode, and let the teller gather the lower colours while it lasts."""
+    if await center.floods.turn(center.store, center.clock.now_ms()):
+        log.warning("flood", now=center.floods.now())
+    if center.teller and center.told:
+        most = center.told.setup.single_most
+        center.teller.single_most = min(SINGLE_MOST, most) if center.floods.now() else most
 
 
 async def _settle(center: Center) -> None:

@@ -25,6 +25,8 @@ class DeskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "sqlite+aiosqlite:///desk.db"
     latching: tuple[Category, ...] = ()
     """Categories whose alarms stay, when their cause is gone, until a person resets them."""
+    positions: int = 1
+    """How many people answer alarms at the same time: by so much more begins a flood."""
 
 
 class AuditConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +140,11 @@ def load_config(path: Path) -> CenterConfig:
         raise ConfigError(
             path, "$.desk.url", f"'{config.desk.url}' names no asynchronous driver",
             hint="like sqlite+aiosqlite:///desk.db or postgresql+psycopg://user@host/desk",
+        )  # fmt: skip
+    if not 1 <= config.desk.positions <= 1000:
+        raise ConfigError(
+            path, "$.desk.positions", f"{config.desk.positions} is not between 1 and 1000",
+            hint="how many people answer alarms at the same time",
         )  # fmt: skip
     _check_cap(path, config.cap)
     for key, url in (("boards", config.page.boards), ("url", config.page.url)):

@@ -61,6 +61,7 @@ class Teller:
             name: Limiter(told.kinds[name].LIMITS, lanes_of(config)) for name, config in told.configs.items()
         }
         self._problem = ""
+        self.single_most = told.setup.single_most
         self.followups = Followups(store, self._channels, clock, self.report)
         self._lasts_ms = {
             name: int(getattr(kind, "LASTS_S", EXPIRES_MS / 1000) * 1000) for name, kind in told.kinds.items()
@@ -129,7 +130,7 @@ class Teller:
             if row.created_ms < now - self._lasts_ms[name]:
                 continue  # swept below
             alone = row.urgent or row.id.startswith("digest/")
-            if not alone and recent.get(row.person, (0, 0))[0] >= self._told.setup.single_most:
+            if not alone and recent.get(row.person, (0, 0))[0] >= self.single_most:
                 crowded.setdefault(row.person, row)
             elif (
                 len(singles) < _AT_ONCE

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from command_center.audit import Entry, Finding
 from command_center.figures import Report
+from command_center.flood import FloodNow
 from command_center.holds import HoldKind
 from command_center.lifecycle import Condition, Hold, State, Suppression
 from command_center.shapes import Colour, Level
@@ -195,6 +196,8 @@ class Overview(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The worst first, 5,000 at most."""
     open: dict[Colour, int]
     """How many there are, by colour, shown or not."""
+    flood: FloodNow | None
+    """While more comes than people can answer."""
 
 
 class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -71,8 +71,11 @@ export function Header() {
 export function LostBanner() {
   const { status, since } = state.link;
   if (status === 'live') {
-    if (state.health?.desk !== false) return null;
-    return html`<div class="banner lost"><b role="alert">✕ ${t('away')}</b> <span>${t('away.so')}</span></div>`;
+    if (state.health?.desk === false) {
+      return html`<div class="banner lost"><b role="alert">✕ ${t('away')}</b> <span>${t('away.so')}</span></div>`;
+    }
+    if (state.health?.flood) return html`<div class="banner soft" role="status"><b>${t('flood')}</b> <span>${t('flood.so', state.health.flood.alarms, clockOf(state.health.flood.since_ms, state.lang))}</span></div>`;
+    return null;
   }
   if (status === 'connecting') return html`<div class="banner soft" role="status">${t('connecting')}</div>`;
   return html`<div class="banner lost"><b role="alert">✕ ${t('lost')}</b> <span>${t('lost.since', clockOf(since + state.skew, state.lang), spanOf(Date.now() - since, state.lang))}</span></div>`;

@@ -44,6 +44,13 @@ async def test_a_storm_loses_nothing_floods_nobody_and_the_red_one_is_told(centr
         chattering = {one["device"] for one in await answer.json() if one["chattering"]}
     assert chattering == {f"storm-c{n}" for n in range(8)}
 
+    async def flooded():
+        async with http.get(f"{centre.url}/api/overview", headers=BEARER) as answer:
+            return ((await answer.json())["flood"] or {}).get("alarms")
+
+    await wait_until(flooded, 10)
+    assert await flooded() == 600
+
 
 async def test_every_page_sees_an_alarm_and_one_that_does_not_read_holds_up_nobody(centre):
     async with Viewers(centre.url, 30, slow=2) as viewers, feeding(centre.broker_port) as feeder:
