@@ -7,12 +7,17 @@ queue or choose: the teller does.  HTTP 200 is not delivery: only the vendor's c
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import aiohttp
 import msgspec
 
 from telemetry.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from telemetry.config import Secret
 
 Outcome = Literal["accepted", "delivered", "read", "failed_temp", "failed_perm"]
 TIMEOUT_S = 4.0
@@ -68,6 +73,13 @@ class Limits(msgspec.Struct, frozen=True):
 def lanes_of(config: object) -> int:
     """Return how many robots a channel has: its own, and those of its ``pool``."""
     return 1 + len(getattr(config, "pool", ()))
+
+
+def check_distinct(keys: Iterable[Secret]) -> None:
+    """Raise ValueError when two robots of a pool are the same one, which would speak twice as fast as its vendor lets it."""
+    known = [key.reveal() for key in keys if key.reveal()]
+    if len(set(known)) < len(known):
+        raise ValueError("pool: the same robot is there twice")
 
 
 class Channel(Protocol):

@@ -14,7 +14,7 @@ import time
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, written
+from command_center.channel import Answer, Limits, Message, Receipt, ask, check_distinct, written
 from telemetry.config import Secret
 
 LIMITS = Limits(credentials=((18, 60.0),), most_bytes=20_000)  # beyond 20 a minute: blocked for ten minutes
@@ -34,6 +34,10 @@ class Config(Robot, frozen=True, forbid_unknown_fields=True):
 
     pool: tuple[Robot, ...] = ()
     url: str = "https://oapi.dingtalk.com"
+
+    def __post_init__(self) -> None:
+        """Check the pool."""
+        check_distinct((self.token, *(robot.token for robot in self.pool)))
 
 
 def sign(secret: str, time_ms: int) -> str:

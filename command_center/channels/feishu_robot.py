@@ -13,7 +13,7 @@ import time
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, written
+from command_center.channel import Answer, Limits, Message, Receipt, ask, check_distinct, written
 from telemetry.config import Secret
 
 LIMITS = Limits(
@@ -35,6 +35,10 @@ class Config(Robot, frozen=True, forbid_unknown_fields=True):
 
     pool: tuple[Robot, ...] = ()
     url: str = "https://open.feishu.cn"
+
+    def __post_init__(self) -> None:
+        """Check the pool."""
+        check_distinct((self.token, *(robot.token for robot in self.pool)))
 
 
 def sign(secret: str, time_s: int) -> str:

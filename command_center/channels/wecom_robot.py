@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 import msgspec
 
-from command_center.channel import Answer, Limits, Message, Receipt, ask, written
+from command_center.channel import Answer, Limits, Message, Receipt, ask, check_distinct, written
 from telemetry.config import Secret
 
 LIMITS = Limits(credentials=((18, 60.0),), most_bytes=2048)  # the vendor's: 20 a minute, text of 2,048 bytes
@@ -19,6 +19,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Secret
     pool: tuple[Secret, ...] = ()
     url: str = "https://qyapi.weixin.qq.com"
+
+    def __post_init__(self) -> None:
+        """Check the pool."""
+        check_distinct((self.key, *self.pool))
 
 
 def receipt(answer: Answer) -> Receipt:

@@ -8,10 +8,12 @@ from tellers import SETUP, telling
 from test_lifecycle import transition
 from test_telling import began, states
 
+from command_center import policies
 from command_center.channel import Limits
 from command_center.channels import feishu_robot
 from command_center.limits import FOR_ALL, Limiter
 from simulators.vendors import ROBOTS
+from telemetry.errors import ConfigError
 from telemetry.severity import Severity
 from telemetry.transitions import Change
 
@@ -107,6 +109,17 @@ async def test_a_red_alarm_does_not_wait_for_the_hour(opening, clock):
         await take(told.desk, began())
         await told.turn()
         assert len(told.got("feishu_robot")) == 1
+
+
+@pytest.mark.parametrize("channel", POOLS)
+def test_the_same_robot_twice_in_a_pool_is_refused(tmp_path, monkeypatch, channel):
+    for name in ("KEY", "2", "3"):
+        monkeypatch.setenv(f"FAKE_{name}", ROBOTS[0])
+    monkeypatch.setenv("FAKE_SECRET", "s")
+    path = tmp_path / "notify.yaml"
+    path.write_text(setup(channel).format(url="http://127.0.0.1:1"), "utf-8")
+    with pytest.raises(ConfigError, match=rf"\$\.channels\.{channel}: pool: the same robot is there twice"):
+        policies.load(path)
 
 
 @given(
