@@ -47,7 +47,7 @@ class Letters:
         kind, person = getattr(self._told.kinds[row.channel], "LINK", ""), self._told.setup.people[row.person]
         if not (self._page and kind):
             return ""
-        if kind == "person" and body.reason in {"alarm", "repeat", "plan"}:
+        if self._told.setup.answer_links and kind == "person" and body.reason in {"alarm", "repeat", "plan"}:
             async with self._store.read() as db:
                 may = await answering.who(db, person.name.zh)
             if may is not None:

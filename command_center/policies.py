@@ -98,6 +98,8 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last part of the address at which vendors report: ``/api/receipts/<channel>/<token>``."""
     single_most: int = 4
     digest_s: float = 120.0
+    answer_links: bool = True
+    """Whether messages to one person carry a link by which he acknowledges without signing in."""
     unverified: Literal["last", "red_only"] = "last"
     """When an address is used that nobody has proven: after those that are, or after those and for red alarms only."""
 

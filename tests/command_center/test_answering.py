@@ -170,6 +170,16 @@ async def test_who_has_no_account_and_rooms_get_the_page_where_one_signs_in(
             assert text.endswith("指挥中心: https://desk.example/")
 
 
+async def test_where_links_are_switched_off_messages_lead_to_the_page(tmp_path, monkeypatch, url, clock):
+    async with telling(tmp_path, monkeypatch, url, clock, SETUP + "answer_links: false\n") as told:
+        told.teller._letters._page = PAGE
+        async with told.desk.store.change() as db:
+            await users.add(db, User("wang", "王建国", ("operator",)), MADE_BY, clock.now)
+        await take(told.desk, began(RED))
+        await told.turn()
+        assert told.got("wecom_app")[0]["text"].endswith("指挥中心: https://desk.example/")
+
+
 async def test_the_link_is_kept_as_a_hash_and_in_no_row_once_the_message_is_out(asked):
     token = await token_of(asked)
     from command_center.tables import notices
