@@ -78,7 +78,7 @@ class Centre:
             f'area = "test"\nbroker = {{ host = "127.0.0.1", port = {self.broker_port} }}\n'
             f'desk = {{ url = "sqlite+aiosqlite:///{self.database}" }}\ndata = {{ url = "http://127.0.0.1:1" }}\n'
             f'page = {{ port = {self._page_port} }}\nnotify = {{ file = "notify.yaml" }}\n'
-            f'people = {{ keys = [{{ name = "bench", sha256 = "{hash_of(MACHINE)}", rights = ["read", "alarm.comment", "figures.read"] }}] }}\n',
+            f'people = {{ keys = [{{ name = "bench", sha256 = "{hash_of(MACHINE)}", rights = ["read", "alarm.comment", "figures.read"], per_minute = 1000000 }}] }}\n',
             "utf-8",
         )
         await self.start()

@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from command_center.answers import as_error, as_json, map_errors
+from command_center.answers import Denied, as_error, as_json, map_errors
 from command_center.guard import Guard
-from command_center.hub import Stream
+from command_center.hub import MOST_OF_ONE, Client, Stream
 from command_center.listing import Wanted
 from command_center.openapi import add_docs, answers, describe
 from command_center.people import rights
@@ -120,13 +120,19 @@ def _add_page(api: FastAPI, center: Center) -> None:
     )
     @answers(media="text/event-stream")
     async def get_stream(request: Request) -> Response:
-        seen = seen_by(request)
+        person, seen = person_of(request), seen_by(request)
+        who = person.session or person.login
+        if hub.viewers_of(who) >= MOST_OF_ONE:
+            raise Denied(
+                429, f"此会话已打开 {MOST_OF_ONE} 个页面，请先关闭一些",
+                f"this session has {MOST_OF_ONE} pages open already; close some", reason="rate", after_s=15,
+            )  # fmt: skip
 
         async def is_known() -> bool:
-            person, _ = await center.gate.known(request)
-            return person is not None and api.state.sight.devices_of(person) == seen  # else it begins anew
+            now, _ = await center.gate.known(request)
+            return now is not None and api.state.sight.devices_of(now) == seen  # else it begins anew
 
-        return Stream(hub, center.clock, is_known, seen)
+        return Stream(hub, center.clock, is_known, Client(who, seen))
 
     @api.get(
         "/api/data/{path:path}", summary="Ingest's data API, passed through", dependencies=[needs("read")]

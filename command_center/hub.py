@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from telemetry.clock import Clock
 
 MOST_VIEWERS = 1000
+MOST_OF_ONE = 300
+"""Pages of one session or key, so that none takes the places of all."""
 MOST_WAITING = 2000
 """Events; they are shared by all pages, so that a storm is held once."""
 _AT_ONCE = 256
@@ -38,11 +40,10 @@ _OUTLIVES_S = 5.0
 
 
 class Client:
-    """One page."""
+    """One page: of which session or key, and the devices that it may see; None for all."""
 
-    def __init__(self, seen: frozenset[str] | None = None) -> None:
-        self.seen = seen
-        """The devices that it may see; None for all."""
+    def __init__(self, who: str = "", seen: frozenset[str] | None = None) -> None:
+        self.who, self.seen = who, seen
         self._waiting: deque[bytes] = deque()
         self._news = asyncio.Event()
         self.lost = False
@@ -87,6 +88,10 @@ class Hub:
         """How many pages are open."""
         return len(self._clients)
 
+    def viewers_of(self, who: str) -> int:
+        """How many pages one session or key has open."""
+        return sum(client.who == who for client in self._clients)
+
     def publish(self, kind: str, data: object | Callable[[], object]) -> None:
         """Send an event to every page; ``data`` may be how to make it, where nobody may be there to see."""
         if self._clients:
@@ -104,9 +109,9 @@ class Hub:
             client.cut()
 
     @contextmanager
-    def client(self, seen: frozenset[str] | None = None) -> Iterator[Client]:
-        """Take part while the block lasts, in what these devices tell where some are given."""
-        client = Client(seen)
+    def client(self, client: Client | None = None) -> Iterator[Client]:
+        """Take part while the block lasts."""
+        client = client or Client()
         self._clients.add(client)
         try:
             yield client
@@ -129,15 +134,11 @@ class Stream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self,
-        hub: Hub,
-        clock: Clock,
-        is_known: Callable[[], Awaitable[bool]],
-        seen: frozenset[str] | None = None,
+        self, hub: Hub, clock: Clock, is_known: Callable[[], Awaitable[bool]], client: Client | None = None
     ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._hub, self._clock, self._is_known, self._seen = hub, clock, is_known, seen
+        self._hub, self._clock, self._is_known, self._client = hub, clock, is_known, client or Client()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
@@ -145,7 +146,7 @@ class Stream(Response):
             full = as_error(503, "打开的页面太多", f"{MOST_VIEWERS} pages are open already")
             await full(scope, receive, send)
             return
-        with self._hub.client(self._seen) as client:
+        with self._hub.client(self._client) as client:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             gone = asyncio.ensure_future(_gone(receive, client))
             try:

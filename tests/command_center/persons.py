@@ -18,10 +18,10 @@ DAY_MS = 86_400_000
 MADE_BY = Act("tests")
 
 
-def keys_line(people=""):
+def keys_line(people="session_per_minute = 1000000", per_minute=1_000_000):
     """The line of center.toml with a machine's key that may whatever a machine may, and more about ``people``."""
     rights = ", ".join(f'"{right}"' for right in sorted(RIGHTS - OF_PEOPLE_ONLY))
-    return f'people = {{ {people and people + ", "}keys = [{{ name = "tests", sha256 = "{hash_of(MACHINE)}", rights = [{rights}] }}] }}\n'
+    return f'people = {{ {people and people + ", "}keys = [{{ name = "tests", sha256 = "{hash_of(MACHINE)}", rights = [{rights}], per_minute = {per_minute} }}] }}\n'
 
 
 async def cookie_of(store, login, name, *roles, areas=(), now=None):

@@ -93,6 +93,7 @@ async def test_every_route_answers_what_it_is_asked_with_an_answer_or_words(town
         headers = BEARER if who == "key" else dict(browser.headers)
         probed, statuses = await asyncio.to_thread(probe_all, town.url, mode, headers)
         assert probed > 15
+        assert 429 not in statuses, "each was answered for what it asks"
         assert {200} <= statuses if mode is GenerationMode.POSITIVE else statuses
         if who == "person":
             assert (await town.ask("/api/session", by=browser))[1]["person"]["login"] == "prober", (

@@ -1,11 +1,14 @@
 """Who asks without end is told when to come again, and nobody else notices."""
 
+from contextlib import ExitStack
+
 import pytest
 from desks import take
 from persons import BEARER
 from test_lifecycle import LIFE
 from worlds import world_in
 
+from command_center.hub import MOST_OF_ONE, Client
 from command_center.people import sessions
 from command_center.people.sessions import Caller
 from telemetry.bucket import Buckets
@@ -87,12 +90,24 @@ async def test_an_ipv6_network_is_one_address(strict):
 
 
 async def test_a_machines_key_has_a_rate_of_its_own(tmp_path, clock):
-    async with world_in(tmp_path, clock) as one:
-        for key in one.center.config.people.keys:
-            assert key.per_minute == 3000
-        seen = await statuses(one, 501, "GET", "/api/holds", headers=BEARER)
-        assert seen == [200] * 500 + [429]
+    async with world_in(tmp_path, clock, per_minute=30) as one:
+        seen = await statuses(one, 6, "GET", "/api/holds", headers=BEARER)
+        assert seen == [200] * 5 + [429]
         assert (await one.ask("GET", "/api/holds", "operator")).status_code == 200
+
+
+async def test_no_session_takes_the_places_of_all_pages(world):
+    hub, mine = world.center.hub, (await world.ask("GET", "/api/sessions", "operator")).json()[0]["id"]
+    with ExitStack() as pages:
+        for _ in range(MOST_OF_ONE):
+            pages.enter_context(hub.client(Client(mine)))
+        answer = await world.ask("GET", "/api/stream", "operator")
+        assert (answer.status_code, answer.json()["error"]["zh"]) == (
+            429,
+            "此会话已打开 300 个页面，请先关闭一些",
+        )
+        assert hub.viewers_of(mine) == MOST_OF_ONE
+    assert hub.viewers_of(mine) == 0
 
 
 async def test_openapi_says_of_all_but_the_health_routes_that_they_may_answer_429_and_when_to_come_again(

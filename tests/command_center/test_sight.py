@@ -10,6 +10,7 @@ from desks import take
 from test_lifecycle import transition
 from waiting import wait_until
 
+from command_center.hub import Client
 from command_center.listing import Wanted
 from command_center.notices import Body
 from command_center.people import sight, users
@@ -173,8 +174,8 @@ async def test_one_event_is_written_once_for_all_who_see_the_same(world):
         made.append(1)
         return {"device": "e"}
 
-    with world.center.hub.client() as whole, world.center.hub.client(areas[0]) as one:
-        with world.center.hub.client(areas[1]) as two:
+    with world.center.hub.client() as whole, world.center.hub.client(Client("", areas[0])) as one:
+        with world.center.hub.client(Client("", areas[1])) as two:
             world.center.hub.publish("alarm", make)
             assert [client.behind for client in (whole, one, two)] == [True, False, True]
     assert made == [1]

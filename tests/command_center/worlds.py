@@ -62,13 +62,13 @@ class World:
 
 
 @asynccontextmanager
-async def world_in(tmp_path, clock, people=""):
+async def world_in(tmp_path, clock, people="", **more):
     """A centre's API over a database under ``tmp_path``, without feed, ingest or page; ``people`` is TOML."""
     (tmp_path / "plans.yaml").write_text(PLANS, "utf-8")
     config = tmp_path / "center.toml"
     config.write_text(
         'area = "test"\nbroker = { host = "127.0.0.1" }\ndata = { url = "http://127.0.0.1:1" }\n'
-        f'desk = {{ url = "sqlite+aiosqlite:///{tmp_path}/desk.db" }}\nlinkage = {{ file = "plans.yaml" }}\n{keys_line(people)}',
+        f'desk = {{ url = "sqlite+aiosqlite:///{tmp_path}/desk.db" }}\nlinkage = {{ file = "plans.yaml" }}\n{keys_line(people, **more)}',
         "utf-8",
     )
     config = load_config(config)
