@@ -124,6 +124,7 @@ _ZH = {
     "taken: ": "登录名或姓名已被占用",
     "roles: ": "角色有误：至少一个；审计员不能兼任安全管理员",
     "yourself: ": "不能更改自己的权限，须由另一位安全管理员操作",
+    "not again: ": "该消息未失败，无需重发",
     "wait: a code was sent": "刚发送过验证码，请一分钟后再试",
     "no code is good now": "验证码已失效，请重新发送",
     "code: not the one": "验证码不正确",

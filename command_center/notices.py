@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
+from command_center import audit
 from command_center.channel import Message
 from command_center.lifecycle import Alarm
 from command_center.people import contacts
@@ -21,6 +22,7 @@ from command_center.rosters import minutes, on_duty
 from command_center.tables import alarms as _alarms
 from command_center.tables import notices as _notices
 from command_center.tables import steps as _steps
+from telemetry.errors import Refused
 from telemetry.severity import Severity
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from command_center.audit import Act
     from command_center.policies import Policy, Quiet, Step, Told
 
 SENT = ("accepted", "delivered", "read", "acknowledged")
@@ -257,6 +260,37 @@ def quiet_ms(quiet: Quiet, now_ms: int, told: Told) -> int:
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     until = midnight + timedelta(minutes=end) + timedelta(days=1 if end <= minute else 0)
     return int((until - local).total_seconds() * 1000)
+
+
+async def again(db: AsyncConnection, key: str, told: Told, act: Act, now: int) -> str:
+    """Let a notice that failed or expired be sent once more, under the same id; return its alarm.
+
+    Raises KeyError for no such notice, :class:`Refused` for one that was taken or is on its way, or whose address is gone.
+    """
+    row = (await db.execute(sa.select(_notices).where(_notices.c.id == key))).first()
+    if row is None:
+        raise KeyError(key)
+    if row.state not in {"failed", "expired"}:
+        raise Refused(f"not again: it is {row.state}")
+    reach = told.setup.people[row.person].reach if row.person in told.setup.people else {}
+    if row.channel not in reach:
+        raise Refused(f"'{row.person}' is not reached by '{row.channel}'")
+    body = msgspec.json.decode(row.body, type=Body)
+    body = Body(body.reason, reach[row.channel], count=body.count)
+    fresh = {
+        "state": "pending",
+        "attempts": 0,
+        "due_ms": now,
+        "created_ms": now,
+        "sent_ms": None,
+        "done_ms": None,
+    }
+    await db.execute(
+        _notices.update().where(_notices.c.id == key).values(**fresh, body=msgspec.json.encode(body))
+    )
+    await audit.write(db, now, act, "notice.again", row.alarm, after={"notice": key, "channel": row.channel})
+    alarm: str = row.alarm
+    return alarm
 
 
 async def of_alarm(db: AsyncConnection, alarm: str, told: Told) -> list[dict[str, Any]]:

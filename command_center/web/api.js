@@ -75,6 +75,9 @@ const post = (path, body) => request(path, {
 /** Do to one alarm what the deed says (assign, comment, shelve, …); returns the alarm as it then stands. */
 export const doDeed = (id, deed, body) => post(`api/alarms/${encodeURIComponent(id)}/${deed}`, body);
 
+/** Send a message that failed or expired once more, under the same id. */
+export const sendAgain = (id) => post('api/notices/again', { id });
+
 /** Tick off a task of a plan, approve an action or undo it. */
 export const doTask = (run, task) => post(`api/tasks/${task}/done/${run}`, {});
 export const doAction = (action, deed) => post(`api/actions/${action}/${deed}`, {});

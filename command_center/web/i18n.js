@@ -186,6 +186,7 @@ export const WORDS = {
   'action.held': ['已拦住', 'held back'],
   'action.dry_run': ['试运行，未下达', 'dry run, not sent'],
   'action.drill': ['演练，未下达', 'drill, not sent'],
+  'notice.again': ['重发', 'send again'],
   'notice.pending': ['待发', 'waiting'],
   'notice.sending': ['正在发送', 'sending'],
   'notice.accepted': ['服务商已受理（尚未证实送达）', 'accepted by the vendor, delivery not proven'],

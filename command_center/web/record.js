@@ -1,7 +1,7 @@
 /** One alarm in full: its three regions, what a person may do now, and everything that happened, as one timeline. */
 import { html, useEffect, useRef, useState } from './vendor/htm/standalone.module.js';
 import { canAcknowledge, Reading } from './alarms.js';
-import { doDeed, fetchAlarm } from './api.js';
+import { doDeed, fetchAlarm, sendAgain } from './api.js';
 import { momentOf, numberOf, spanOf, unitOf } from './format.js';
 import { say, t } from './i18n.js';
 import { Mark } from './mark.js';
@@ -72,7 +72,7 @@ function Record({ id }) {
     ${reasons.length > 0 && html`<dl class="guidance">${reasons
       .map(([key, words]) => html`<dt key=${key}>${t(`record.${key}`)}</dt><dd>${say(words)}</dd>`)}</dl>`}
     ${told?.run && html`<${PlanRun} run=${told.run} />`}
-    ${told?.notices?.length > 0 && html`<h3>${t('record.told')}</h3><${Notices} notices=${told.notices} />`}
+    ${told?.notices?.length > 0 && html`<h3>${t('record.told')}</h3><${Notices} notices=${told.notices} refused=${(words) => setWords(say(words))} />`}
     <h3>${t('record.history')}</h3>
     ${told ? html`<${Timeline} told=${told} />` : !words && html`<p class="soft">${t('record.loading')}</p>`}
   </dialog>`;
@@ -128,13 +128,18 @@ function Deeds({ alarm }) {
 }
 
 /** Who was told or will be, by what, and what proves it: "accepted" is never shown as "delivered". */
-function Notices({ notices }) {
+function Notices({ notices, refused }) {
+  const again = (notice) => sendAgain(notice.id).catch((error) => {
+    if (!error.words) throw error;
+    refused(error.words);
+  });
   return html`<ol class="timeline notices">${notices.map((notice) => html`<li key=${notice.id} data-state=${notice.state}>
     <time>${momentOf(notice.done_ms ?? notice.sent_ms ?? notice.due_ms, state.lang)}</time>
     ${notice.reason === 'step' ? html`<b>${notice.state === 'pending' ? t('notice.pending') : t(`notice.${notice.state}`)}</b>
         <span>${notice.policy && t('notice.step', notice.policy, notice.step + 1, momentOf(notice.due_ms, state.lang))}</span>`
       : html`<b>${say(notice.name)} · ${notice.channel}${notice.verified === false ? ` (${t('contacts.unproven')})` : ''}</b>
-        <span>${t(`reason.${notice.reason}`)} · ${t(`notice.${notice.state}`)}${notice.state === 'failed' || notice.state === 'pending' ? ` ${notice.code} ${notice.said}` : ''}</span>`}
+        <span>${t(`reason.${notice.reason}`)} · ${t(`notice.${notice.state}`)}${notice.state === 'failed' || notice.state === 'pending' ? ` ${notice.code} ${notice.said}` : ''}</span>
+        ${may('alarm.assign') && ['failed', 'expired'].includes(notice.state) && html`<button class="plain" onClick=${() => again(notice)}>${t('notice.again')}</button>`}`}
   </li>`)}</ol>`;
 }
 

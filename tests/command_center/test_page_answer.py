@@ -7,14 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from centers import command, write_config
 from desks import opened, take
-from persons import MADE_BY
+from persons import MADE_BY, cookie_of
 from tellers import SETUP
-from test_page import browser, play  # noqa: F401 - fixtures
+from test_page import browser, play, sync_api  # noqa: F401 - fixtures
 from test_page_people import opens, screen
 from test_telling import began
 
+from command_center.notices import Body, notice_row
 from command_center.people import answering, users
 from command_center.people.users import User
+from command_center.tables import notices
 from telemetry.clock import SystemClock
 from telemetry.severity import Severity
 
@@ -36,7 +38,10 @@ async def begin(folder):
         async with desk.store.change() as db:
             await users.add(db, User("wang", "王建国", ("operator",)), MADE_BY, clock.now_ms())
             await answering.keep(db, [row], clock.now_ms())
-    return token
+            alarm = (await desk.alarm(ALARM))[0]
+            lost = notice_row("n", alarm, "wang", "app", Body("alarm", "wang"), clock.now_ms())
+            await db.execute(notices.insert().values(**{**lost, "state": "failed"}))
+        return token, await cookie_of(desk.store, "wang", "王建国", "operator")
 
 
 async def acknowledged_by(folder):
@@ -46,19 +51,20 @@ async def acknowledged_by(folder):
 
 @pytest.fixture
 def link(tmp_path, monkeypatch, free_port, unused_tcp_port):
-    token = apart(begin, tmp_path)
+    token, cookie = apart(begin, tmp_path)
     config = write_config(tmp_path, free_port, unused_tcp_port)
     (tmp_path / "notify.yaml").write_text(SETUP.format(url="http://127.0.0.1:1"), "utf-8")
     config.write_text(config.read_text("utf-8") + 'notify = { file = "notify.yaml" }\n', "utf-8")
     monkeypatch.setenv("FAKE_KEY", "k")
     monkeypatch.setenv("FAKE_SECRET", "s")
     process = subprocess.Popen(command(config), stderr=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{unused_tcp_port}/answer.html#{token}"
+    yield f"http://127.0.0.1:{unused_tcp_port}/answer.html#{token}", cookie
     process.terminate()
     process.wait(20)
 
 
 def test_opening_shows_the_alarm_and_one_press_acknowledges_it(browser, link, tmp_path):  # noqa: F811
+    link, _ = link
     with screen(browser, "phone") as page:
         opens(page, link)
         button = page.locator("#acknowledge")
@@ -76,3 +82,13 @@ def test_opening_shows_the_alarm_and_one_press_acknowledges_it(browser, link, tm
         page.get_by_role("alert").wait_for()
         assert "链接已失效" in page.inner_text("main")
         assert page.locator("button").count() == 0
+
+
+def test_a_message_that_failed_is_sent_once_more_from_the_record(browser, link):  # noqa: F811
+    url, (name, _, value) = link[0].partition("/answer")[0], link[1].partition("=")
+    with screen(browser) as page:
+        page.context.add_cookies([{"name": name, "value": value, "url": url}])
+        opens(page, url)
+        page.locator(".alarms li.alarm .open").click()
+        page.get_by_role("button", name="重发").click()
+        sync_api.expect(page.locator(".notices li").first).not_to_have_attribute("data-state", "failed")
