@@ -31,7 +31,7 @@ def add(api: FastAPI, center: Center) -> None:
     @api.post(
         "/api/answers/open", summary="What the link of a message is about", dependencies=[needs("open")]
     )
-    @answers(Answering, also=(403,))
+    @answers(Answering, also=(403, 404))
     async def post_open(given: Token) -> Response:
         async with center.store.read() as db:
             link = await answering.find(db, given.token, center.clock.now_ms())
@@ -42,7 +42,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Acknowledge by the link of a message, as the person it was sent to",
         dependencies=[needs("open")],
     )
-    @answers(Answering, also=(403,))
+    @answers(Answering, also=(403, 404))
     async def post_answer(given: Token, request: Request) -> Response:
         now = center.clock.now_ms()
         async with center.store.read() as db:

@@ -37,7 +37,7 @@ def add(api: FastAPI, center: Center) -> None:
         summary="Send a message that failed or expired once more; answers with all of its alarm",
         dependencies=[needs("alarm.assign")],
     )
-    @answers(list[NoticeNow])
+    @answers(list[NoticeNow], also=(404,))
     async def post_again(given: Notice, request: Request) -> Response:
         if center.told is None:
             raise Refused("nobody is told here: notify.file is not set")
