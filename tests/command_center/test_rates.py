@@ -9,7 +9,7 @@ from test_lifecycle import LIFE
 from worlds import world_in
 
 from command_center.hub import MOST_OF_ONE, Client
-from command_center.people import sessions
+from command_center.people import answering, sessions
 from command_center.people.sessions import Caller
 from telemetry.bucket import Buckets
 
@@ -71,6 +71,8 @@ async def test_two_hundred_screens_behind_one_address_are_one_address_to_nobody(
         ("POST", "/api/enrolment/open", {}),
         ("GET", "/cap/feed.atom", {}),
         ("POST", "/api/receipts/aliyun_sms/guess", {}),
+        ("POST", "/api/answers/open", {}),
+        ("POST", "/api/answers", {}),
     ],
 )
 async def test_whoever_is_not_known_shares_what_his_address_may_ask(strict, method, path, headers):
@@ -80,6 +82,19 @@ async def test_whoever_is_not_known_shares_what_his_address_may_ask(strict, meth
     assert (await strict.ask("GET", "/api/session")).status_code == 429, "whatever is asked"
     assert (await strict.ask("GET", "/api/session", address="10.0.0.2")).status_code == 200
     assert await statuses(strict, 20, "GET", "/api/health/live") == [200] * 20, "who watches the centre"
+
+
+async def test_the_link_of_a_message_acknowledges_whatever_its_address_has_asked(strict):
+    await take(strict.center.desk, LIFE[0])
+    now = strict.clock.now_ms()
+    token, row = answering.made(answering.Link("n", LIFE[0].alarm, "姓名 operator", "sms"), now)
+    async with strict.center.store.change() as db:
+        await answering.keep(db, [row], now)
+    assert 429 in await statuses(strict, 9, "GET", "/api/session")
+    for path in ("/api/answers/open", "/api/answers"):
+        assert (await strict.ask("POST", path, json={"token": token})).status_code == 200
+    found, _ = await strict.center.desk.alarm(LIFE[0].alarm)
+    assert found.acknowledged_by == "姓名 operator"
 
 
 async def test_an_ipv6_network_is_one_address(strict):
