@@ -9,7 +9,7 @@ import msgspec
 
 from cloud_ingest.patience import Patience
 from telemetry.codecs import json
-from telemetry.transitions import AlarmMessage
+from telemetry.transitions import AlarmMessage, heartbeat
 from telemetry.window import Window
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ class AlarmFeed:
         source: Source,
         on_thread: Callable[..., Awaitable[Any]],
         clock: Clock,
+        producer: str,
     ) -> None:
         self._ledger, self._pipeline, self._source = ledger, pipeline, source
-        self._on_thread, self._clock = on_thread, clock
+        self._on_thread, self._clock, self._producer = on_thread, clock, producer
         self._until_known = Patience(
             clock, "alarm_feed_waits", "alarm_feed_goes_on", "tried again for ever; alarms wait in the ledger"
         )
@@ -83,8 +84,10 @@ class AlarmFeed:
             self._changed.set()
 
     async def assert_again(self, every_s: float) -> None:
-        """Say which alarms stand, for ever."""
+        """Say which alarms stand, and that one would hear of them, for ever."""
         while True:
             await self._clock.sleep(every_s)
-            for message in await self._on_thread(self._pipeline.standing):
+            standing = await self._on_thread(self._pipeline.standing)
+            beat = heartbeat(self._producer, self._ledger.outbox.boot, self._clock.now_ms())
+            for message in (*standing, beat):
                 self._source.announce(message.transition.alarm, json.encode(message))

@@ -75,7 +75,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
         resources.callback(store.close)
         writer = StoreWriter(ledger, store, lambda: pipeline.registry, clock, metrics)
         wellbeing = Wellbeing(config, source, ledger, lambda: writer.problem, clock)
-        feed = AlarmFeed(ledger, pipeline, source, on_ledger, clock)
+        feed = AlarmFeed(ledger, pipeline, source, on_ledger, clock, config.producer)
         reader, live = LedgerReader(config.ledger), Live(classes, asyncio.get_running_loop())
         pipeline.latest.told = live.publish
         renewal = Renewal(

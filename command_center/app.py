@@ -20,6 +20,7 @@ from command_center.data import Data
 from command_center.desk import Desk, Follower
 from command_center.feed import Feed
 from command_center.flood import SINGLE_MOST, Floods
+from command_center.heartbeat import Heartbeat
 from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from command_center.config import CenterConfig
     from command_center.lifecycle import Alarm
+    from command_center.policies import Told
 
 _HEALTH_S = 2.0
 _TICK_S = 1.0
@@ -112,7 +114,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         center = Center(
             config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
             Reader(planner.plans if planner else None, told, _places(data)), gate,
-            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner, floods,
+            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner, _heartbeat(config, told, http, store, feed, clock), floods,
         )  # fmt: skip
         async with store.change() as db:
             await filed.note(db, config, clock.now_ms())
@@ -138,6 +140,8 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             ]
             if teller:
                 work.append(teller.run())
+            if center.heartbeat:
+                work.append(center.heartbeat.run())
             if planner:
                 linkage = Linkage(
                     config, store, clock, lambda device: data.device(device).get("agent"),
@@ -150,6 +154,20 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
             for task in running:
                 task.cancel()
     log.info("center_down")
+
+
+def _heartbeat(
+    config: CenterConfig,
+    told: Told | None,
+    http: aiohttp.ClientSession,
+    store: Store,
+    feed: Feed,
+    clock: Clock,
+) -> Heartbeat | None:
+    by = config.heartbeat.by
+    if told is None or not by:
+        return None
+    return Heartbeat(config, told.kinds[by].Channel(told.configs[by], http), store, feed, clock)
 
 
 def _warner(config: CenterConfig, planner: Planner, incidents: Incidents, data: Data) -> Warner:

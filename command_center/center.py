@@ -13,6 +13,7 @@ from command_center.data import Data
 from command_center.desk import STALE_ASSERTION_MS, Desk
 from command_center.feed import Feed
 from command_center.flood import Floods
+from command_center.heartbeat import Heartbeat
 from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
@@ -54,6 +55,7 @@ class Center(msgspec.Struct, frozen=True):
     teller: Teller | None = None
     planner: Planner | None = None
     warner: Warner | None = None
+    heartbeat: Heartbeat | None = None
     floods: Floods = msgspec.field(default_factory=Floods)
 
     def json_of(self, alarm: Alarm) -> dict[str, Any]:

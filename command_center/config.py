@@ -14,7 +14,7 @@ from command_center.people.settings import PeopleConfig
 from telemetry import topics
 from telemetry.broker import BrokerConfig
 from telemetry.config import Secret, load_toml
-from telemetry.errors import ConfigError, Refused
+from telemetry.errors import ConfigError, Refused, did_you_mean
 from telemetry.text import Text
 from telemetry.transitions import Category
 
@@ -48,6 +48,14 @@ class NotifyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is told of which alarm: the file ``notify.yaml``; nobody when it is left out."""
 
     file: Path | None = None
+
+
+class HeartbeatConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """By which channel of ``notify.yaml``, and to which address there, somebody outside is told that the desk works."""
+
+    by: str = ""
+    to: str = ""
+    every_s: float = 60.0
 
 
 class LinkageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +117,7 @@ class CenterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     desk: DeskConfig = DeskConfig()
     audit: AuditConfig = AuditConfig()
     notify: NotifyConfig = NotifyConfig()
+    heartbeat: HeartbeatConfig = HeartbeatConfig()
     linkage: LinkageConfig = LinkageConfig()
     incidents: Windows = Windows()
     places: PlacesConfig = PlacesConfig()
@@ -162,6 +171,7 @@ def load_config(path: Path) -> CenterConfig:
         if file is not None and not file.parent.is_dir():
             raise ConfigError(path, f"$.audit.{key}", f"there is no folder '{file.parent}'")
     told = policies.load(config.notify.file) if config.notify.file is not None else None
+    _check_heartbeat(path, config.heartbeat, told)
     if config.linkage.file is not None:
         plans.check_told(config.linkage.file, plans.load(config.linkage.file), told)
     if config.places.file is not None:
@@ -173,6 +183,22 @@ def load_config(path: Path) -> CenterConfig:
         if file is not None and not file.is_file():
             raise ConfigError(path, f"$.map.{key}", f"there is no file '{file}'")
     return config
+
+
+def _check_heartbeat(path: Path, beat: HeartbeatConfig, told: policies.Told | None) -> None:
+    if not beat.by:
+        return
+    channels = list(told.setup.channels) if told else []
+    if beat.by not in channels:
+        raise ConfigError(
+            path, "$.heartbeat.by", f"no channel '{beat.by}' in notify.yaml", hint=did_you_mean(beat.by, channels)
+        )  # fmt: skip
+    if not beat.to:
+        raise ConfigError(
+            path, "$.heartbeat.to", "where to?", hint="an address of that channel: a URL, a topic"
+        )
+    if not 10 <= beat.every_s <= 3600:
+        raise ConfigError(path, "$.heartbeat.every_s", f"{beat.every_s:g} is not between 10 and 3600")
 
 
 def _check_cap(path: Path, cap: CapConfig) -> None:

@@ -13,7 +13,7 @@ from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.errors import Malformed, Unavailable
 from telemetry.readings import Ack
-from telemetry.transitions import AlarmMessage
+from telemetry.transitions import HEARTBEAT, AlarmMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +39,7 @@ class Feed:
         self._config, self._desk, self._on_change, self._clock = config, desk, on_change, clock
         self._problem = ""
         self._waits = ""
+        self._beats: dict[str, float] = {}  # by producer, on the monotonic clock
         self.heard_ms: int | None = None
         """When the feed last said anything, UTC ms."""
 
@@ -104,6 +105,7 @@ class Feed:
                     log.warning("unreadable_alarm", problem=str(error))
                     await self._desk.quarantine(payload, str(error))
             self.heard_ms = self._clock.now_ms()
+            messages = [message for message in messages if not self._is_heartbeat(message)]
             if not messages:
                 continue
             changed = await self._desk.take(messages)
@@ -117,6 +119,18 @@ class Feed:
                 )
             if changed:
                 self._on_change(changed)
+
+    def _is_heartbeat(self, message: AlarmMessage) -> bool:
+        if message.transition.rule != HEARTBEAT:
+            return False
+        self._beats[message.producer] = self._clock.monotonic()
+        return True
+
+    def silent_s(self) -> float | None:
+        """Return for how many seconds the producer that was heard longest ago has sent no heartbeat; None before the first one."""
+        if not self._beats:
+            return None
+        return self._clock.monotonic() - min(self._beats.values())
 
     def _note(self, problem: str) -> None:
         """Log the state of the link once, and again when it changes."""

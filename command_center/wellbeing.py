@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from command_center.heartbeat import SILENT_S
 from command_center.lifecycle import Alarm
 from command_center.tables import alarms as _alarms
 from telemetry.certificate import days_left
@@ -116,6 +117,20 @@ SIGNS = (
         ),
     ),
     Sign(
+        "feed_silent", Text("报警通道无心跳", "The alarm feed is silent"), Category.FAULT, "s", ((SILENT_S, Severity.ORANGE),), SILENT_S / 2, 0,
+        Guidance(
+            consequence=Text("接入服务在运行，但新报警可能到不了", "ingest runs, but new alarms may not arrive"),
+            advice=Text("查看接入服务日志和中间件权限，必要时重启接入服务", "read ingest's log, look at the broker's rights; restart ingest if need be"),
+        ),
+    ),
+    Sign(
+        "watcher_deaf", Text("外部看门狗收不到心跳", "The watcher outside does not hear us"), Category.FAULT, "s", ((SILENT_S, Severity.YELLOW),), SILENT_S / 2, 0,
+        Guidance(
+            consequence=Text("指挥中心停了也没有人知道", "if the centre stopped, nobody would be told"),
+            advice=Text("检查看门狗及其地址、密钥和网络", "look at the watcher, its address, secret and network"),
+        ),
+    ),
+    Sign(
         "disk_used", Text("指挥中心磁盘将满", "Disk of the command centre fills up"), Category.FAULT, "%",
         ((85, Severity.YELLOW), (95, Severity.ORANGE)), 83, AWAY_S,
         Guidance(
@@ -202,6 +217,13 @@ class Wellbeing:
             found["ingest_away"] = silent
         elif heard is not None:
             found["ingest_away"] = 0.0
+            beat = self._center.feed.silent_s()
+            if self._center.feed.connected and beat is not None:
+                found["feed_silent"] = beat  # what is away is said by the other two
+        if self._center.heartbeat is not None:
+            deaf = self._center.heartbeat.unheard_s()
+            if deaf is not None:
+                found["watcher_deaf"] = deaf
         return found
 
     def _on_disk(self) -> dict[str, float]:

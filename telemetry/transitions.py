@@ -113,3 +113,17 @@ class AlarmMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     sent: int
     transition: Transition
     v: int = 1
+
+
+HEARTBEAT = RuleId("alarm_feed.heartbeat")
+"""The rule of an alarm that always stands, on trial and hence for nobody: a consumer that misses it hears no other either."""
+
+
+def heartbeat(producer: str, boot: str, now_ms: int) -> AlarmMessage:
+    """Return what a producer asserts at each round beside the alarms that stand."""
+    key = alarm_id(producer, HEARTBEAT, 0)
+    transition = Transition(
+        transition_id(key, 0), key, Change.BEGAN, DeviceId(producer), "alarm_feed", HEARTBEAT, MetricName("heartbeat"),
+        Severity.BLUE, Category.MAINTENANCE, Text("报警通道心跳", "Heartbeat of the alarm feed"), 0, now_ms, shadow=True,
+    )  # fmt: skip
+    return AlarmMessage(producer, boot, 0, now_ms, transition)

@@ -15,7 +15,7 @@ from world import command, start, stop, write_config
 from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.readings import Ack, Reading, Upload
-from telemetry.transitions import AlarmMessage
+from telemetry.transitions import HEARTBEAT, AlarmMessage
 
 T0 = 1_764_000_000_000
 
@@ -98,7 +98,13 @@ async def test_an_upload_becomes_history_and_a_fire_an_alarm(tmp_path, mosquitto
     await agent.send(b"\x00garbage")
     await wait_until(lambda: agent.acked >= {1, 2} and agent.alarms, 15)
     assert agent.alarms[0].transition.rule == "smoke_detector.fire"
-    await wait_until(lambda: agent.asserted, 10, "the standing alarm to be asserted again")
+
+    def asserted(rule):
+        return any(one.rule == rule for one in agent.asserted)
+
+    await wait_until(lambda: asserted("smoke_detector.fire"), 10, "the standing alarm to be asserted again")
+    await wait_until(lambda: asserted(HEARTBEAT), 10, "the heartbeat of the feed")
+    assert all(one.shadow for one in agent.asserted if one.rule == HEARTBEAT), "older consumers page nobody"
 
     async def history():
         where = f"/api/data/history?device=noise-01&metric=sound_level&from_ms={T0}&to_ms={T0 + 10_000}"

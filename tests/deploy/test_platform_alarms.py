@@ -24,6 +24,7 @@ from cloud_ingest.wellbeing import Wellbeing as IngestWellbeing
 from command_center.center import Center
 from command_center.config import load_config as center_config
 from command_center.desk import Desk
+from command_center.heartbeat import SILENT_S
 from command_center.lifecycle import Alarm
 from command_center.store import Store
 from command_center.wellbeing import AWAY_S, SIGNS, Wellbeing
@@ -117,7 +118,10 @@ async def test_certificates_that_end_are_alarms_until_they_are_renewed(broker, t
 
 
 class Links:
-    connected, ok_ms = True, None
+    connected, ok_ms, silent = True, None, None
+
+    def silent_s(self):
+        return self.silent
 
 
 @pytest.fixture
@@ -181,6 +185,33 @@ async def test_an_ingest_that_is_away_is_an_alarm_that_a_restart_of_the_centre_n
     await _pass(again, links, clock, 15)
     assert _on_desk(folder) == {}
     assert len(await watch._center.desk.alarms(only_open=False, limit=9)) == 1
+
+
+async def test_a_feed_without_heartbeats_is_an_alarm_while_broker_and_ingest_are_there(watched):
+    watch, links, clock, folder = watched
+    links.silent = SILENT_S + 1
+    links.connected = False
+    await _pass(watch, links, clock, 15)
+    assert _on_desk(folder) == {}, "that the broker is away says it all"
+    links.connected = True
+    await _pass(watch, links, clock, 15)
+    assert _on_desk(folder) == {("center", "command_center.feed_silent"): "orange"}
+    links.silent = 20.0
+    await _pass(watch, links, clock, 15)
+    assert _on_desk(folder) == {}
+
+
+async def test_a_watcher_outside_who_does_not_hear_us_is_an_alarm_until_he_does(watched):
+    watch, links, clock, folder = watched
+    unheard = [SILENT_S + 1, None, 0.0]
+    heartbeat = SimpleNamespace(unheard_s=lambda: unheard[0])
+    again = Wellbeing(msgspec.structs.replace(watch._center, heartbeat=heartbeat))
+    seen = []
+    while unheard:
+        await _pass(again, links, clock, 15)
+        seen.append(_on_desk(folder).get(("center", "command_center.watcher_deaf")))
+        unheard.pop(0)
+    assert seen == ["yellow", "yellow", None], "what is not known ends nothing"
 
 
 async def test_a_disk_is_told_of_by_how_full_it_is(watched, monkeypatch):
