@@ -115,6 +115,10 @@ def visible(kind: str, content: Any, seen: frozenset[str]) -> Any:
     return content
 
 
+async def _of_device(_: AsyncConnection, key: str) -> Found:
+    return {key}
+
+
 async def _of_alarm(db: AsyncConnection, key: str) -> Found:
     found = await db.execute(sa.select(alarms.c.device).where(alarms.c.id == key))
     return set(found.scalars()) or None
@@ -150,6 +154,7 @@ async def _of_warning(db: AsyncConnection, key: str) -> Found:
 
 
 _OBJECTS: dict[str, Callable[[AsyncConnection, str], Awaitable[Found]]] = {
+    "device": _of_device,
     "alarm": _of_alarm,
     "incident": _of_incident,
     "run": _of_run,

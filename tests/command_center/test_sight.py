@@ -214,6 +214,21 @@ async def test_a_path_with_a_name_that_nobody_can_look_up_keeps_the_centre_from_
         sight.check_routes(world.api)
 
 
+async def test_a_new_route_that_names_a_device_is_judged_without_doing_anything_for_it(parted):
+    @parted.api.get("/new/{device}", dependencies=[needs("read")])
+    async def get_new(device: str):
+        return {"device": device}
+
+    routes = parted.api.router.routes
+    routes.insert(0, routes.pop())  # before the page's files
+    sight.check_routes(parted.api)
+    assert [(await parted.ask("GET", f"/new/{device}", HERE)).status_code for device in "dex"] == [
+        200,
+        403,
+        403,
+    ]
+
+
 async def test_many_thousand_devices_are_one_parameter(desk):
     await take(desk, NORTH, SOUTH)
     many = {"e", *(f"lamp-'{n}\"" for n in range(70_000))}
