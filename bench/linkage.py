@@ -74,7 +74,7 @@ def run() -> Iterator[Figure]:
     for name, times in zip(("accepted", "verified"), zip(*trials, strict=True), strict=True):
         last = sorted(times)[-max(1, len(times) // 20)]
         yield Figure(
-            f"linkage: register to {name}, p95", round(last, 1), "ms", len(times),
+            f"linkage_{name}_p95_ms", round(last, 1), "ms", len(times),
             round((max(times) - min(times)) / statistics.median(times), 3), limit=_LIMIT_MS if name == "accepted" else None,
             size=f"{len(times)} chargers at {_PERIOD_S:g} s",
         )  # fmt: skip
