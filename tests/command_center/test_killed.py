@@ -142,7 +142,10 @@ async def killed(tmp_path, mosquitto, unused_tcp_port, http, monkeypatch):
         told = setup(str(server.make_url("")).rstrip("/"), mosquitto.port)
         (tmp_path / "notify.yaml").write_text(json.dumps(told), "utf-8")
         config = write_config(tmp_path, mosquitto.port, unused_tcp_port)
-        config.write_text(config.read_text("utf-8") + 'notify = { file = "notify.yaml" }\n', "utf-8")
+        words = config.read_text("utf-8").replace(
+            'desk.db" }', 'desk.db", positions = 1000 }'
+        )  # this is no flood
+        config.write_text(words + 'notify = { file = "notify.yaml" }\n', "utf-8")
         one = Killed(tmp_path, feed, vendors, f"http://127.0.0.1:{unused_tcp_port}", http)
 
         async def listen():
