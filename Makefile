@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= demo-data
 NAME ?=
+OF ?= $(BIN)/python
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak fmt clean
+.PHONY: help demo test check bench soak sbom fmt clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ bench: $(VENV)/dev.ok ## figures as JSON lines; NAME=… for one of them
 
 soak: $(VENV)/dev.ok ## outages, kills and counts for as long as it takes
 	@SOAK=1 $(BIN)/python -m pytest -m soak --timeout 0 -s
+
+sbom: $(VENV)/dev.ok ## what an installation is made of, as CycloneDX; OF=… is the python of another one
+	@tools/sbom $(OF) $(VENV)/sbom yemai.cdx.json
 
 fmt: $(VENV)/dev.ok ## bring the code into shape
 	@$(BIN)/ruff format .
