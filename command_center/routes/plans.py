@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -12,10 +12,12 @@ from command_center import plans as plans_
 from command_center import runs
 from command_center.answers import Missing, as_json
 from command_center.openapi import answers
-from command_center.people.rights import act_of, needs, touch
+from command_center.people.rights import Right, act_of, needs, touch
 from command_center.shapes.plans import Acted, Coverage, RunNow
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from fastapi import FastAPI
 
     from command_center.center import Center
@@ -92,41 +94,21 @@ def add(api: FastAPI, center: Center) -> None:
         center.hub.publish("notices", [run])
         return await _told(run)
 
-    @api.post(
-        "/api/actions/{action}/approve",
-        summary="Say yes to an action that waits",
-        dependencies=[needs("action.approve")],
-    )
-    @answers(Acted)
-    async def post_approve(action: str, request: Request) -> Response:
-        return await _acted(action, request, runs.approve)
+    def add_deed(word: str, summary: str, right: Right, deed: Callable[..., Awaitable[str]]) -> None:
+        @api.post(f"/api/actions/{{action}}/{word}", summary=summary, dependencies=[needs(right)], name=word)
+        @answers(Acted)
+        async def post_deed(action: str, request: Request) -> Response:
+            async with center.store.change() as db:
+                try:
+                    touch(request, center.places_of(await runs.device_of(db, action)))
+                    told = await deed(db, action, act_of(request), center.clock.now_ms())
+                except KeyError:
+                    raise Missing(f"没有动作 {action}", f"there is no action {action}") from None
+            return as_json({"result": told})
 
-    @api.post(
-        "/api/actions/{action}/decline",
-        summary="Say no to an action that waits",
-        dependencies=[needs("action.approve")],
-    )
-    @answers(Acted)
-    async def post_decline(action: str, request: Request) -> Response:
-        return await _acted(action, request, runs.decline)
-
-    @api.post(
-        "/api/actions/{action}/undo",
-        summary="Order the reverse of an action",
-        dependencies=[needs("action.undo")],
-    )
-    @answers(Acted)
-    async def post_undo(action: str, request: Request) -> Response:
-        return await _acted(action, request, runs.undo)
-
-    async def _acted(action: str, request: Request, deed: Any) -> Response:
-        async with center.store.change() as db:
-            try:
-                touch(request, center.places_of(await runs.device_of(db, action)))
-                told = await deed(db, action, act_of(request), center.clock.now_ms())
-            except KeyError:
-                raise Missing(f"没有动作 {action}", f"there is no action {action}") from None
-        return as_json({"result": told})
+    add_deed("approve", "Say yes to an action that waits", "action.approve", runs.approve)
+    add_deed("decline", "Say no to an action that waits", "action.approve", runs.decline)
+    add_deed("undo", "Order the reverse of an action", "action.undo", runs.undo)
 
     async def _told(run: str) -> Response:
         async with center.store.read() as db:
