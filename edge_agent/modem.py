@@ -11,6 +11,7 @@ import serial_asyncio_fast
 import structlog
 
 from edge_agent.modems._radio import CEREG, Asleep, Datagram, Fetch, Lost, Published, is_registered
+from edge_agent.ports import reason
 from telemetry.errors import Unavailable
 from telemetry.wire.at import Command, Dialog, Done, Unsolicited, Wants
 
@@ -45,7 +46,7 @@ class Modem:
                 url=self._port, baudrate=self._baud
             )
         except (serial.SerialException, OSError) as error:
-            raise Unavailable(f"{self._port}: {error}") from None
+            raise Unavailable(f"{self._port}: {reason(error)}") from None
         self._reading = asyncio.ensure_future(self._read())
         return self
 
@@ -148,7 +149,7 @@ class Modem:
                 for event in self._dialog.feed(data):
                     self._handle(event)
         except (serial.SerialException, OSError) as error:
-            self._tell(Lost(str(error)))
+            self._tell(Lost(reason(error)))
         else:
             self._tell(Lost("the port was closed"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from serial.tools import list_ports
@@ -9,6 +11,13 @@ from serial.tools import list_ports
 from edge_agent.driver import LinkDown
 
 _USB = "usb:"
+_WORDS = {
+    errno.ENOENT: "there is no such port: is the adapter plugged in?",
+    errno.EACCES: "not allowed: the user must be in the group 'dialout'",
+    errno.EAGAIN: "another program has the port",
+    errno.EBUSY: "another program has the port",
+    errno.ECONNREFUSED: "nothing listens there",
+}
 _RENUMBERED = ("/dev/ttyUSB", "/dev/ttyACM")
 _STABLE = (Path("/dev/serial/by-id"), Path("/dev/serial/by-path"))
 
@@ -27,6 +36,14 @@ def resolve(port: str) -> str:
     there = sorted(f"{_USB}{p.serial_number}" for p in list_ports.comports() if p.serial_number)
     problem = "none is plugged in" if not found else f"{len(found)} have it: {', '.join(sorted(found))}"
     raise LinkDown(f"{port}: {problem}; there are {', '.join(there) or 'no USB adapters'}")
+
+
+def reason(error: Exception) -> str:
+    """Return in a few words why a port or a connection cannot be had, and what helps."""
+    number = getattr(error, "errno", None) or 0
+    if number > 0:
+        return _WORDS.get(number) or os.strerror(number)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def advice(port: str, folders: tuple[Path, ...] = _STABLE) -> str:

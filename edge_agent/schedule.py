@@ -127,7 +127,7 @@ def check_fit(file: Path, at: str, devices: Sequence[Device], period_s: float, l
 def _ways_out(devices: Sequence[Device], period_s: float, line: Line) -> list[str]:
     ways = []
     if (slower := _period_that_fits(devices, period_s, line)) is not None:
-        ways.append(f"period_s = {slower:g}")
+        ways.append(f"period_s = {slower:g}{_who_else(devices, slower)}")
     faster = (b for b in USUAL_BAUDS if b > line.baud)
     for baud in faster:
         if plan_bus(devices, period_s, Line(baud, line.format).wire).used <= MOST_USED:
@@ -140,6 +140,13 @@ def _ways_out(devices: Sequence[Device], period_s: float, line: Line) -> list[st
     if few:
         ways.append(f"at most {few} of these {len(devices)} devices")
     return ways or ["a bus of its own for each device"]
+
+
+def _who_else(devices: Sequence[Device], slower: float) -> str:
+    """Name the devices with a shorter period of their own, which would have to go as well."""
+    own = [f"'{device.id}'" for device in devices if 0 < device.period_s < slower]
+    more = f" and {len(own) - 3} more" if len(own) > 3 else ""
+    return f" (of the bus, and of {', '.join(own[:3])}{more})" if own else ""
 
 
 def _period_that_fits(devices: Sequence[Device], period_s: float, line: Line) -> float | None:

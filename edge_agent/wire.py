@@ -21,6 +21,7 @@ import serial_asyncio_fast
 from pymodbus.framer import FramerRTU
 
 from edge_agent.driver import LinkDown
+from edge_agent.ports import reason
 from telemetry.errors import Malformed, Unavailable
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class Line:
         except TimeoutError:
             raise LinkDown(f"{self._where}: no connection in {_OPEN_S:g} s") from None
         except (OSError, serial.SerialException) as error:
-            raise LinkDown(f"{self._where}: {error}") from None
+            raise LinkDown(f"{self._where}: {reason(error)}") from None
         self.opened += 1
         return self._port
 

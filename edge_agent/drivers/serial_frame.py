@@ -11,6 +11,7 @@ import serial_asyncio_fast
 
 from device_profiles.frames import FrameReader, decode_frame
 from edge_agent.driver import Heard, LinkDown
+from edge_agent.ports import reason
 from telemetry.errors import Malformed
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Driver:
                 url=self._config.port, baudrate=self._config.baud
             )
         except (serial.SerialException, OSError) as error:
-            raise LinkDown(f"{self._config.port}: {error}") from None
+            raise LinkDown(f"{self._config.port}: {reason(error)}") from None
         frames = FrameReader(self._device.profile)
         try:
             while data := await stream.read(_CHUNK):
@@ -61,7 +62,7 @@ class Driver:
                     ):
                         yield Heard(self._device, said)
         except (serial.SerialException, OSError) as error:
-            raise LinkDown(f"{self._config.port}: {error}") from None
+            raise LinkDown(f"{self._config.port}: {reason(error)}") from None
         finally:
             writer.close()
             with contextlib.suppress(serial.SerialException, OSError):  # the port may be gone already

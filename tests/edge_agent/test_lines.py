@@ -97,6 +97,25 @@ async def test_what_waits_for_the_line_when_the_bus_is_let_go_does_not_open_the_
             assert await another.read(slaves[0].device(), FIRST) == [410]
 
 
+async def test_why_a_port_cannot_be_had_is_told_in_words_that_help(tmp_path, free_port):
+    device = noises(1)[0].device()
+
+    async def problem(link, module=modbus_rtu):
+        async with module.Driver(link, []) as driver:
+            with pytest.raises(LinkDown) as caught:
+                await driver.read(device, FIRST)
+        return str(caught.value)
+
+    gone = tmp_path / "gone"
+    told = await problem(modbus_rtu.Config(port=str(gone)))
+    assert told == f"{gone}: there is no such port: is the adapter plugged in?"
+    told = await problem(modbus_tcp.Config("127.0.0.1", free_port), modbus_tcp)
+    assert told == f"127.0.0.1:{free_port}: nothing listens there"
+    async with serial_bus(tmp_path, noises(1)) as link, modbus_rtu.Driver(link, []) as first:
+        await first.read(device, FIRST)
+        assert (await problem(link)).endswith(": another program has the port")
+
+
 async def test_an_exception_is_told_with_its_code_and_bits_and_writes_pass_the_line(tmp_path):
     smoke = Slave("smoke", 1, "calectro_uniguard", {"smoke_alarm": 1.0, "fault": 0.0})
     lamp = Slave("lamp", 5, "openvmi_lamp_unit5", {"dimming": 20.0})
@@ -244,7 +263,7 @@ def test_two_agents_cannot_open_one_port():
         async with modbus_rtu.Driver(link, []) as one, modbus_rtu.Driver(link, []) as two:
             with pytest.raises(Unavailable):
                 await one.read(device, FIRST)
-            with pytest.raises(LinkDown, match="lock"):
+            with pytest.raises(LinkDown, match="another program has the port"):
                 await two.read(device, FIRST)
 
     asyncio.run(both())

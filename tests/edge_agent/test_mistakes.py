@@ -1,6 +1,7 @@
 """What a technician reads in the rain when edge.toml is wrong."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -178,6 +179,22 @@ def test_a_bus_that_cannot_be_is_refused_with_its_numbers_and_with_what_would_fi
         "at most 92 % can be planned; it fits with period_s = 1.5, or baud = 19200, or at most 8 of these 11 devices"
         in told
     )
+
+
+def test_a_period_that_would_fit_names_the_devices_whose_own_is_shorter(tmp_path):
+    path = tmp_path / "edge.toml"
+    meters = "".join(SECOND.format(f"m-{n}", "eastron_sdm630", n) + "period_s = 0.2\n" for n in range(2, 8))
+    path.write_text(GOOD + meters)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    found = re.search(
+        r"it fits with period_s = (\d+) \(of the bus, and of 'm-2', 'm-3', 'm-4' and 3 more\)",
+        str(caught.value),
+    )
+    path.write_text(
+        GOOD.replace('id = "b1"', f'id = "b1"\nperiod_s = {found[1]}') + meters.replace("0.2", found[1])
+    )
+    assert len(load_config(path).buses[0].devices) == 7, "it does fit"
 
 
 def test_the_right_file_is_accepted(tmp_path):
