@@ -13,12 +13,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import msgspec
 import structlog
 
 from edge_agent.bus import Listener
 from edge_agent.driver import Telling
-from edge_agent.interlock import Interlocks
+from edge_agent.memory import Known, Memory, NoRoomError
 from edge_agent.orders import LONGEST_LIFE_MS, CommandsConfig, Order, order_for
 from edge_agent.sleepers import Sleepers
 from telemetry import codecs
@@ -33,28 +32,14 @@ if TYPE_CHECKING:
     from edge_agent.record import Recorder
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
-    from telemetry.outbox import Outbox
     from telemetry.readings import Reading
 
-_NOTE = "commands"
 _MOST_BYTES = 16 * 1024
 _MOST_WAITING = 64
 _MOST_ASLEEP = 1000
-_MOST_KNOWN = 2000  # ids; they are written down with each step
 _SETTLE_S = 0.2  # between two looks at what a device has made of a write
 _LOOKS = 6
-_KEPT_MS = 3_600_000  # after its id has expired anyway
-_AGAIN_S = 5.0  # between two tries to put on record what the disk did not take
-_MOST_UNSAID = 1000
 log = structlog.get_logger()
-
-
-class _Known(msgspec.Struct, omit_defaults=True):
-    state: CommandState
-    device: str
-    not_after: int
-    command: Command | None = None  # a set-point that waits for its device to wake: it outlives a restart
-    cause: str = ""
 
 
 class Lane(Protocol):
@@ -80,11 +65,6 @@ class _Errand(NamedTuple):
     sent: bool
 
 
-class _Memory(msgspec.Struct):
-    ids: dict[str, _Known] = {}
-    acted: dict[str, list[int]] = {}
-
-
 class Commander:
     """Takes the commands of one agent."""
 
@@ -96,16 +76,13 @@ class Commander:
         recorder: Recorder,
         clock: Clock,
     ) -> None:
-        self._config, self._devices, self._keeper = config, devices, keeper
-        self._record, self._clock = recorder, clock
+        self._config, self._devices, self._clock = config, devices, clock
         self._lanes: dict[str, Lane] = {}
         self._sleepers = Sleepers(clock)
         self._asleep = 0
-        self._memory, self._interlocks = _Memory(), Interlocks()
+        self._memory = Memory(keeper, recorder, clock)
         self._waiting: asyncio.Queue[_Errand] = asyncio.Queue()
         self._under_way = 0
-        self._unsaid: list[CommandResult] = []  # what the disk has not taken yet
-        self._writing = asyncio.Lock()
 
     def serves(self, reader: Lane | Listener) -> None:
         """Send commands for the devices of a bus through who reads it from now on."""
@@ -121,11 +98,7 @@ class Commander:
 
     async def restore(self) -> None:
         """Remember what was done before the restart; what was under way then may or may not have been done."""
-        note = await self._keeper.look(lambda box: box.note(_NOTE))
-        if not note:
-            return
-        self._memory = msgspec.json.decode(note, type=_Memory)
-        self._interlocks = Interlocks(self._memory.acted)
+        await self._memory.restore()
         cut = {name: known for name, known in self._memory.ids.items() if not known.state.is_final}
         for name, known in cut.items():
             if known.command is not None and self._resume(known):
@@ -135,7 +108,7 @@ class Commander:
                 bare, CommandState.FAILED, "the agent was restarted; whether it was carried out is not known"
             )
 
-    def _resume(self, known: _Known) -> bool:
+    def _resume(self, known: Known) -> bool:
         """Go on with an order that waits for its device to wake; return whether it can be gone on with."""
         assert known.command is not None
         try:
@@ -166,10 +139,8 @@ class Commander:
         try:
             if known is not None:
                 raise Refused(f"repeated: '{command.id}' was taken before and is {known.state}")
-            if not cause and len(self._memory.ids) >= _MOST_KNOWN <= len(self._remembered(now)):
-                raise _ForgottenError(
-                    f"{_MOST_KNOWN} commands are remembered until they have expired; give not_after a nearer time"
-                )
+            if not cause:
+                self._memory.check_room()
             if now > command.not_after:
                 return await self._tell(command, CommandState.EXPIRED, _late(command, now), cause)
             if command.not_after > now + LONGEST_LIFE_MS:
@@ -179,13 +150,13 @@ class Commander:
             self._config.check_text(command)
             order = self._order(command)
             if not cause:  # what answers an alarm spares nothing
-                self._interlocks.check(order.actuator, order.interlock, now)
+                self._memory.interlocks.check(order.actuator, order.interlock, now)
             if self._under_way >= _MOST_WAITING or self._asleep >= _MOST_ASLEEP:
                 raise Refused(f"{max(self._under_way, self._asleep)} commands wait already")
         except Refused as error:
-            remember = known is None and not isinstance(error, _ForgottenError)
+            remember = known is None and not isinstance(error, NoRoomError)
             return await self._tell(command, CommandState.REFUSED, str(error), cause, remember=remember)
-        self._interlocks.note(order.actuator, now)
+        self._memory.interlocks.note(order.actuator, now)
         try:
             await self._tell(command, CommandState.ACCEPTED, "", cause)
         except Unavailable:
@@ -216,7 +187,7 @@ class Commander:
     async def run(self) -> None:
         """Carry out what was accepted, for ever; each bus does one at a time, in the order they came."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._catch_up())
+            tasks.create_task(self._memory.catch_up())
             while True:
                 tasks.create_task(self._finish(await self._waiting.get()))
 
@@ -317,15 +288,10 @@ class Commander:
     ) -> CommandResult:  # fmt: skip
         """Put a step's result into the outbox and remember the id, together."""
         result = self._result(command, state, problem, cause, read_back)
-        now = self._clock.now_ms()
         if remember:
             waits = not state.is_final and command.value is not None and self.sleeps(command.device)
-            until = min(command.not_after, now + LONGEST_LIFE_MS)  # of one that was refused for being longer
-            self._memory.ids[command.id] = _Known(
-                state, command.device, until, command if waits else None, cause if waits else ""
-            )
-        self._memory = _Memory(self._remembered(now), self._interlocks.acted)
-        await self._write_down(result, must=state is CommandState.ACCEPTED and not cause)
+            self._memory.note(command, state, cause, waits=waits)
+        await self._memory.write_down(result, must=state is CommandState.ACCEPTED and not cause)
         log.info(
             "command",
             id=command.id,
@@ -336,43 +302,6 @@ class Commander:
         )
         return result
 
-    def _remembered(self, now: int) -> dict[str, _Known]:
-        """Return what may still come again, or has not come to its end."""
-        return {
-            name: known
-            for name, known in self._memory.ids.items()
-            if known.not_after + _KEPT_MS > now or not known.state.is_final
-        }
-
-    async def _write_down(self, *results: CommandResult, must: bool = False) -> None:
-        """Put results on record, behind those that the disk did not take, together with what is remembered.
-
-        Raises :class:`Unavailable` for what ``must`` be on disk; everything else is tried again later.
-        """
-        async with self._writing:
-            note, results = msgspec.json.encode(self._memory).decode(), (*self._unsaid, *results)
-
-            def write(box: Outbox) -> None:
-                box.set_note(_NOTE, note)
-                self._record(box, results=results)
-
-            try:
-                await self._keeper.transact(write)
-            except Unavailable as error:
-                if must:
-                    raise
-                if len(results) > len(self._unsaid):
-                    log.error("not_on_record_yet", id=results[-1].id, problem=str(error))
-                self._unsaid = list(results[-_MOST_UNSAID:])
-            else:
-                self._unsaid = []
-
-    async def _catch_up(self) -> None:
-        while True:
-            await self._clock.sleep(_AGAIN_S)
-            if self._unsaid:
-                await self._write_down()
-
     def _result(
         self, command: Command, state: CommandState, problem: str, cause: str, said: float | str | None = None
     ) -> CommandResult:
@@ -381,10 +310,6 @@ class Commander:
             command.id, command.device, state, self._clock.now_ms(), command.metric, command.value, command.command,
             number, problem, command.by, cause, text=command.text, text_back=text,
         )  # fmt: skip
-
-
-class _ForgottenError(Refused):
-    """A refusal that is not remembered."""
 
 
 def _late(command: Command, now_ms: int) -> str:

@@ -184,7 +184,7 @@ async def test_what_is_remembered_of_commands_does_not_grow_without_end(lamp, mo
         await lamp.clock.advance(26 * 3600)
         assert await lamp.give(dim("c1", 70.0, lamp.clock)) == ["accepted", "executed", "verified"]
         assert lamp.commander._memory.ids.keys() == {"c1"}
-        monkeypatch.setattr("edge_agent.commands._MOST_KNOWN", 2)
+        monkeypatch.setattr("edge_agent.memory._MOST_KNOWN", 2)
         assert await lamp.give(dim("c2", 60.0, lamp.clock)) == ["accepted", "executed", "verified"]
         assert await lamp.give(dim("c3", 50.0, lamp.clock)) == ["refused"]
         assert "2 commands are remembered until they have expired" in (await lamp.results())[-1].problem

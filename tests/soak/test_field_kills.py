@@ -56,14 +56,19 @@ unit = 3
 """
 
 
+def own_port(dice):
+    """Return a port that no outgoing connection is given while whoever listens on it is away."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", dice.randrange(12_000, 32_000)))
+            return probe.getsockname()[1]
+
+
 class Devices:
     """Three noise meters that count what they have answered; may be switched off."""
 
-    def __init__(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.answered, self._server = 0, None
+    def __init__(self, port):
+        self.port, self.answered, self._server = port, 0, None
 
     async def on(self):
         async def count(function_code, *_):
@@ -86,10 +91,9 @@ class World:
     def __init__(self, folder, seed):
         folder.mkdir()
         self.folder, self.path, self.dice = folder, folder / "edge-01.db", random.Random(seed)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.broker = Mosquitto(folder / "mosquitto", probe.getsockname()[1])
-        self.devices, self.cloud = Devices(), Cloud(self.broker.port)
+        ports = random.Random()
+        self.broker = Mosquitto(folder / "mosquitto", own_port(ports))
+        self.devices, self.cloud = Devices(own_port(ports)), Cloud(self.broker.port)
         self.stored = {}  # seq → (samples, those with a value, those told of as lost)
         self.receiving = self.agent = None
 

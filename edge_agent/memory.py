@@ -1,0 +1,125 @@
+"""What a commander has done: which ids it has taken, when its actuators acted, and what goes on record of it.
+
+All of it is one note of the outbox, which is written in the transaction that puts a step's result there.  While the
+disk takes nothing, results wait here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from edge_agent.interlock import Interlocks
+from edge_agent.orders import LONGEST_LIFE_MS
+from telemetry.commands import Command, CommandResult, CommandState
+from telemetry.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from edge_agent.record import Recorder
+    from telemetry.clock import Clock
+    from telemetry.keeper import Keeper
+    from telemetry.outbox import Outbox
+
+_NOTE = "commands"
+_MOST_KNOWN = 2000  # ids; they are written down with each step
+_KEPT_MS = 3_600_000  # after its id has expired anyway
+_AGAIN_S = 5.0  # between two tries to put on record what the disk did not take
+_MOST_UNSAID = 1000
+log = structlog.get_logger()
+
+
+class NoRoomError(Refused):
+    """A command is refused because too many are remembered; this one is not."""
+
+
+class Known(msgspec.Struct, omit_defaults=True):
+    """How far the command of an id has come."""
+
+    state: CommandState
+    device: str
+    not_after: int  # when the id may be forgotten, but for an hour
+    command: Command | None = None  # a set-point that waits for its device to wake: it outlives a restart
+    cause: str = ""
+
+
+class _Note(msgspec.Struct):
+    ids: dict[str, Known] = {}
+    acted: dict[str, list[int]] = {}
+
+
+class Memory:
+    """The memory of one commander."""
+
+    def __init__(self, keeper: Keeper, recorder: Recorder, clock: Clock) -> None:
+        self._keeper, self._record, self._clock = keeper, recorder, clock
+        self.ids: dict[str, Known] = {}
+        self.interlocks = Interlocks()
+        self._unsaid: list[CommandResult] = []  # what the disk has not taken yet
+        self._writing = asyncio.Lock()
+
+    async def restore(self) -> None:
+        """Remember what was written down before the restart."""
+        note = await self._keeper.look(lambda box: box.note(_NOTE))
+        if note:
+            known = msgspec.json.decode(note, type=_Note)
+            self.ids, self.interlocks = known.ids, Interlocks(known.acted)
+
+    def check_room(self) -> None:
+        """Raise :class:`NoRoomError` where one more id is one too many."""
+        if len(self.ids) >= _MOST_KNOWN:
+            self._forget()
+        if len(self.ids) >= _MOST_KNOWN:
+            raise NoRoomError(
+                f"{_MOST_KNOWN} commands are remembered until they have expired; give not_after a nearer time"
+            )
+
+    def note(self, command: Command, state: CommandState, cause: str, *, waits: bool) -> None:
+        """Remember how far a command has come; one that ``waits`` for its device to wake, as a whole."""
+        until = min(
+            command.not_after, self._clock.now_ms() + LONGEST_LIFE_MS
+        )  # it may be refused for being longer
+        self.ids[command.id] = Known(
+            state, command.device, until, command if waits else None, cause if waits else ""
+        )
+
+    async def write_down(self, *results: CommandResult, must: bool = False) -> None:
+        """Put results on record, behind those that the disk did not take, together with what is remembered.
+
+        Raises :class:`Unavailable` for what ``must`` be on disk; everything else is tried again later.
+        """
+        async with self._writing:
+            self._forget()
+            note = msgspec.json.encode(_Note(self.ids, self.interlocks.acted)).decode()
+            results = (*self._unsaid, *results)
+
+            def write(box: Outbox) -> None:
+                box.set_note(_NOTE, note)
+                self._record(box, results=results)
+
+            try:
+                await self._keeper.transact(write)
+            except Unavailable as error:
+                if must:
+                    raise
+                if len(results) > len(self._unsaid):
+                    log.error("not_on_record_yet", id=results[-1].id, problem=str(error))
+                self._unsaid = list(results[-_MOST_UNSAID:])
+            else:
+                self._unsaid = []
+
+    async def catch_up(self) -> None:
+        """Put on record, for ever, what the disk did not take."""
+        while True:
+            await self._clock.sleep(_AGAIN_S)
+            if self._unsaid:
+                await self.write_down()
+
+    def _forget(self) -> None:
+        """Forget what cannot come again and has come to its end."""
+        now = self._clock.now_ms()
+        for name, known in list(self.ids.items()):
+            if known.state.is_final and known.not_after + _KEPT_MS <= now:
+                del self.ids[name]
