@@ -10,7 +10,8 @@
  *   devices[]: {id, name: Text, class, profile, site, agent, lon, lat, owner?, status?, last_time: int|null,
  *               period_s?: number, values: {metric: number|null}, quality: {metric: int, only if not good}}
  *   agents[]:  {id, online: bool, since: int}
- *   alarms[]:  Alarm JSON, every alarm that is not closed
+ *   alarms[]:  Alarm JSON, the worst 5,000 of those that are not closed   open: {red, orange, yellow, blue: int}, all of them
+ *   flood:     {since_ms, alarms, positions} | null, while more comes than people can answer
  *   classes:   {class: {label: Text, metrics: {metric: {unit, kind, label: Text,
  *               states: {"0": Text}, bits: {"0": Text}}}}}, metrics in the order of the class file
  * GET /api/alarms?state=all&limit=200    [Alarm JSON], newest first
@@ -26,7 +27,7 @@
  *                                        {points: [[t, v|null, quality?]]}
  * GET /api/session                      {person: {login, name, roles, areas} | null, rights: [...]}; every request without one: 401
  * GET /api/stream   events `alarm` (Alarm JSON, also when it closes), `latest` ([{device, time, values, quality}]),
- *                   `health` every 2 s: {feed: int|null, data: int|null, broker: bool, desk: bool}
+ *                   `health` every 2 s: {feed: int|null, data: int|null, broker: bool, desk: bool, flood}
  */
 
 const REQUEST_MS = 8000;

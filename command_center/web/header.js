@@ -67,6 +67,17 @@ export function Header() {
   </header>`;
 }
 
+/** Says that more comes than people can answer, and how they are told meanwhile. */
+function Flood() {
+  const flood = state.health?.flood;
+  return flood ? html`<div class="banner soft flood" role="status"><b>${t('flood')}</b> <span>${t('flood.so', flood.alarms, clockOf(flood.since_ms, state.lang))}</span></div>` : null;
+}
+
+/** Says that there are more alarms than the page holds. */
+function Capped() {
+  return state.open > state.loaded ? html`<div class="banner soft capped" role="status"><b>${t('capped')}</b> <span>${t('capped.so', state.open, state.loaded)}</span></div>` : null;
+}
+
 /** Full-width words while the screen is not live, or is and nothing can be kept. */
 export function LostBanner() {
   const { status, since } = state.link;
@@ -74,8 +85,7 @@ export function LostBanner() {
     if (state.health?.desk === false) {
       return html`<div class="banner lost"><b role="alert">✕ ${t('away')}</b> <span>${t('away.so')}</span></div>`;
     }
-    if (state.health?.flood) return html`<div class="banner soft" role="status"><b>${t('flood')}</b> <span>${t('flood.so', state.health.flood.alarms, clockOf(state.health.flood.since_ms, state.lang))}</span></div>`;
-    return null;
+    return html`<${Flood} /><${Capped} />`;
   }
   if (status === 'connecting') return html`<div class="banner soft" role="status">${t('connecting')}</div>`;
   return html`<div class="banner lost"><b role="alert">✕ ${t('lost')}</b> <span>${t('lost.since', clockOf(since + state.skew, state.lang), spanOf(Date.now() - since, state.lang))}</span></div>`;

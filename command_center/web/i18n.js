@@ -231,6 +231,8 @@ export const WORDS = {
     'The connection is lost and this alarm may have changed; the server decides when you submit.'],
   'away': ['告警台数据库不可用', 'The database of the alarm desk is away'],
   'away.so': ['新告警暂不入库、操作不会生效；恢复后自动补齐', 'new alarms wait at ingest and deeds are refused; it catches up by itself'],
+  'capped': ['告警未全部载入', 'Not every alarm is shown'],
+  'capped.so': ['打开画面时共有 {0} 条未关闭告警，此处为其中最严重的 {1} 条', '{0} were open when the page was loaded; these are the worst {1} of them'],
   'flood': ['告警洪泛', 'Alarm flood'],
   'flood.so': ['十分钟内 {0} 条告警，自 {1} 起黄、蓝、橙色合并通知；红色照常立即通知', '{0} alarms in ten minutes; since {1} the lower colours are told of as a digest, red at once as ever'],
   'lost': ['与指挥中心的连接已中断', 'Connection to the command centre lost'],

@@ -25,6 +25,8 @@ export const state = {
   alarms: new Map(), // every alarm that is not closed
   closed: [], // alarms seen to close, newest first
   health: null,
+  open: 0, // how many alarms there were, and how many of them, the worst, the server gave
+  loaded: 0,
   link: { status: 'connecting', since: Date.now(), heard: 0 },
   skew: 0, // server clock minus this clock, ms
   selected: new URLSearchParams(location.search).get('device'), // device id; boards link to one
@@ -152,6 +154,8 @@ export function takeOverview(overview) {
   state.devices = new Map(overview.devices.map((row) => [row.id, deviceOf(row, state.devices.get(row.id))]));
   const before = state.alarms;
   state.alarms = new Map(overview.alarms.map((alarm) => [alarm.id, alarm]));
+  state.open = Object.values(overview.open ?? {}).reduce((sum, count) => sum + count, 0);
+  state.loaded = overview.alarms.length;
   for (const alarm of overview.alarms) announce(alarm, before.get(alarm.id));
   mark();
   changed({ map: true });
