@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from fastapi import Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from command_center import incidents, listing, notices, runs
 from command_center.answers import Missing, as_json
@@ -58,16 +58,16 @@ class Doing(BaseModel):
 
     comment: Annotated[str, Field(max_length=500)] = ""
     to: Annotated[str, Field(max_length=64)] = ""
-    until_ms: Annotated[int, Field(ge=0)] | None = None
-    until_resolved: bool = False
-    version: int | None = None
+    until_ms: Annotated[int, Field(ge=0, strict=True)] | None = None
+    until_resolved: StrictBool = False
+    version: StrictInt | None = None
 
 
 class Seen(BaseModel):
     """An alarm as a person saw it."""
 
     id: Annotated[str, Field(max_length=64)]
-    version: int | None = None
+    version: StrictInt | None = None
 
 
 class Many(BaseModel):
@@ -75,7 +75,7 @@ class Many(BaseModel):
 
     comment: Annotated[str, Field(max_length=500)] = ""
     alarms: Annotated[list[Seen], Field(min_length=1, max_length=MOST_AT_ONCE)]
-    dry_run: bool = False
+    dry_run: StrictBool = False
 
 
 class Asked(BaseModel):

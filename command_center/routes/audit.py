@@ -25,7 +25,7 @@ def add(api: FastAPI, center: Center) -> None:
     @api.get("/api/audit", summary="Who did what, newest first", dependencies=[needs("audit.read")])
     @answers(list[AuditEntry])
     async def get_audit(
-        before_seq: Annotated[int, Query(ge=1)] | None = None,
+        before_seq: Annotated[int, Query(ge=1, le=1 << 62)] | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     ) -> Response:
         async with center.store.read() as db:
