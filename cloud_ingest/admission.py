@@ -14,6 +14,7 @@ a time before 2020 or 5 min ahead      quarantine of the reading, after the agen
 a metric that its class has not        quarantine of the sample
 a value that is not plausible          stored, with a quality: :mod:`cloud_ingest.plausibility`
 a point that the store refuses         quarantine of the reading, as it was to be written
+a message at which this program fails  quarantine, whole: :mod:`cloud_ingest.isolation`
 =====================================  ==================================================================
 """
 
@@ -182,6 +183,12 @@ def read(delivery: Delivery) -> Upload | Quarantined:
     if not 0 < upload.seq < MOST:
         return _refused(delivery, "impossible seq", f"{upload.seq}", upload.sample_count)
     return upload
+
+
+def broken(delivery: Delivery, fault: Exception) -> Quarantined:
+    """Say that this program failed at a delivery."""
+    detail = f"{type(fault).__name__}: {fault}"
+    return _refused(delivery, "ingest fault", detail, _count(delivery.payload))
 
 
 def readmit(

@@ -20,6 +20,7 @@ from cloud_ingest.marks import Ranges
 from telemetry.errors import Unavailable
 from telemetry.outbox import Outbox
 from telemetry.outbox_file import PART as OUTBOX
+from telemetry.readings import Ack
 from telemetry.schema import Part, prepare
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 MOST_BOOTS = 32
 """Of one agent; the boot that was not heard of for longest goes first."""
+ACTIONS_KEPT_MS = 400 * 86_400_000
 TABLES = """
 CREATE TABLE IF NOT EXISTS committed (
     agent TEXT, boot TEXT, ranges TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (agent, boot)
@@ -178,6 +180,15 @@ class Ledger:
         ranges = self._marks.get(agent, {}).get(boot)
         return () if ranges is None else ranges.around(seqs)
 
+    def receipts(self, uploads: Iterable[tuple[str, str, int]]) -> list[tuple[str, Ack]]:
+        """Return what to tell the agents of these uploads."""
+        by_boot: dict[tuple[str, str], list[int]] = {}
+        for agent, boot, seq in uploads:
+            by_boot.setdefault((agent, boot), []).append(seq)
+        return [
+            (agent, Ack(boot, self.committed(agent, boot, seqs))) for (agent, boot), seqs in by_boot.items()
+        ]
+
     def _touch(self, agent: str, boot: str) -> Ranges:
         boots = self._marks.setdefault(agent, {})
         known = boots.get(boot)
@@ -231,6 +242,10 @@ class Ledger:
             self._db.execute("DELETE FROM quarantine WHERE id = ?", (row,))
             self._held -= size
 
+    def keep_back(self, row: int) -> None:
+        """Let a quarantined item wait until somebody asks for it once more."""
+        self._db.execute("UPDATE quarantine SET again = 0 WHERE id = ?", (row,))
+
     def account(self, counts: Mapping[tuple[str, int, str], int]) -> None:
         """Add samples to the accounts of ``(agent, hour, account)``."""
         self._db.executemany(
@@ -245,11 +260,14 @@ class Ledger:
             (agent, gap.cause, gap.samples, gap.start, gap.end, now_ms),
         )
 
-    def note_actions(self, upload: ActionUpload) -> None:
-        """Keep what an agent has done and judged by itself: each step of a command and each transition once.
+    def note_actions(self, upload: ActionUpload, now_ms: int) -> None:
+        """Keep what an agent has done and judged by itself, for 400 days: each step of a command and each transition once.
 
         Its transitions raise nothing here: the same samples give the same alarms the same ids.
         """
+        if not upload.results and not upload.transitions:
+            return
+        self._db.execute("DELETE FROM actions WHERE at_ms < ?", (now_ms - ACTIONS_KEPT_MS,))
         told = [(r.id, r.state.value, r.device, r.time, msgspec.json.encode(r)) for r in upload.results]
         told += [(t.id, "judged", t.device, t.time, msgspec.json.encode(t)) for t in upload.transitions]
         self._db.executemany(

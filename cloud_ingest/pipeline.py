@@ -15,25 +15,24 @@ All of it but the store's own write runs on the ledger's thread.
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from cloud_ingest.admission import Admission, Admitted, identity, made, read, readmit
+from cloud_ingest.admission import Admission, Admitted, broken, identity, made, read, readmit
 from cloud_ingest.ahead import Ahead
 from cloud_ingest.clocks import shift_of
+from cloud_ingest.isolation import is_the_machines, isolated
 from cloud_ingest.judging import topology_of
 from cloud_ingest.latest import Latest
 from cloud_ingest.ledger import Quarantined
+from cloud_ingest.news import News
 from cloud_ingest.patience import Patience
 from cloud_ingest.plausibility import Plausibility
 from cloud_ingest.turns import Lane, Pace, Plan, Turns
 from cloud_ingest.wellbeing import devices_of
 from rules.state import Journal
-from telemetry.codecs import json
 from telemetry.commands import ActionUpload
-from telemetry.outbox import Priority
 from telemetry.readings import Ack, Upload
 from telemetry.transitions import AlarmMessage
 
@@ -58,7 +57,8 @@ _BETWEEN_S = 0.6 * LINGER_S
 _PASSED_OVER_MOST = 8
 """So many turns in a row may go to live uploads alone, when those come faster than they are committed."""
 _AGAIN_MOST = 1000
-_SHADOWS_MOST = 1000
+Told = tuple[list[tuple[str, Ack]], bool]
+"""What to acknowledge, by agent, and whether there are new alarms."""
 log = structlog.get_logger()
 
 
@@ -79,13 +79,12 @@ class Pipeline:
         area: str = "",
     ) -> None:
         self._producer, self._ledger, self._engine, self._clock = producer, ledger, engine, clock
+        self._news = News(producer, ledger.outbox, metrics)
         self._metrics, self._offset_of, self._area = metrics, offset_of, area
-        self._shadows: deque[Transition] = deque(maxlen=_SHADOWS_MOST)
         engine.topology = topology_of(registry, area)
         self._admission, self._plausibility = Admission(registry, classes), Plausibility(classes)
         self.latest = Latest(classes)
-        self._turns, self._pace = Turns(), Pace(least=32, most=MOST_MESSAGES)
-        self._turned_away, self._ahead = set[str](), Ahead()
+        self._turns, self._pace, self._ahead = Turns(), Pace(least=32, most=MOST_MESSAGES), Ahead()
         ledger.held.drop(self._turns.recall(ledger.held.read(), ledger.knows))
         self.state = ledger.frames.state(engine)
         self.use(registry)
@@ -114,7 +113,7 @@ class Pipeline:
 
     def shadows(self) -> tuple[list[Transition], list[Transition]]:
         """Return what stands by the packs on trial, and what they told since the start, the newest last."""
-        return self._engine.active(self.state, shadow=True), list(self._shadows)
+        return self._engine.active(self.state, shadow=True), list(self._news.shadows)
 
     async def run(
         self, source: Source, on_thread: Callable[..., Any], committed: Callable[[bool], None]
@@ -148,41 +147,37 @@ class Pipeline:
                 source.acknowledge(acks)
                 committed(news)
 
-    def process(self, arrived: Sequence[Delivery]) -> tuple[list[tuple[str, Ack]], bool]:
+    def process(self, arrived: Sequence[Delivery]) -> Told:
         """Commit what has arrived, or write it down for later; return what to acknowledge and whether there are new alarms.
 
-        Raises :class:`Unavailable`, with nothing committed, when the disk refuses.
+        Raises :class:`Unavailable`, with nothing committed or only a part, when the disk refuses.
         """
-        now = self._clock.now_ms()
-        if self._ahead.holds_up(self._ledger.frames):
-            told = self._process_without_room(arrived, now)
-        else:
-            plan = self._turns.plan(arrived, now, self._ledger.clocks)
-            told = self._take_turn(plan, now)
-            self._note_turned_away(plan)
+        told = isolated(arrived, self._process, lambda one, error: self._set_aside(Plan(now=[one]), error))
         self._metrics.messages.inc(len(arrived))
-        return told
+        return _together(told)
 
-    def process_held(self, spare_s: float) -> tuple[list[tuple[str, Ack]], bool]:
+    def process_held(self, spare_s: float) -> Told:
         """Commit what has waited for its turn, as much as takes about ``spare_s`` seconds; otherwise like :meth:`process`."""
         if self._ledger.frames.is_full:
             return [], False
-        began = time.perf_counter()
-        plan = self._turns.next(self._pace.within(spare_s))
-        told = self._take_turn(plan, self._clock.now_ms())
-        self._pace.took(len(plan.now), time.perf_counter() - began)
-        return told
+        began, served = time.perf_counter(), list[int]()
+
+        def serve(turns: Sequence[int]) -> Told:
+            plan = self._turns.next(len(turns))
+            served.append(len(plan.now))
+            return self._take_turn(plan, self._clock.now_ms())
+
+        some = range(self._pace.within(spare_s))
+        told = isolated(some, serve, lambda _, error: self._set_aside(self._turns.next(1), error))
+        self._pace.took(sum(served), time.perf_counter() - began)
+        return _together(told)
 
     def process_again(self) -> bool:
         """Admit what somebody wants out of quarantine; return whether there are new alarms."""
         items = self._ledger.asked_again(_AGAIN_MOST)
         if not items:
             return False
-        now, admitted = self._clock.now_ms(), Admitted()
-        for row, item in items:
-            readmit(row, item, self._admission, now, self._ledger.clocks.get(item.agent, 0), admitted)
-        log.info("admitted_again", entries=len(items), refused=len(admitted.quarantined))
-        return self._commit(admitted, now, lambda: self._ledger.release(row for row, _ in items))
+        return any(isolated(items, self._admit_again, self._keep_back))
 
     def tick(self) -> bool:
         """Let time pass for the rules; return whether there is news."""
@@ -190,22 +185,27 @@ class Pipeline:
         state, found = self._engine.tick(self.state, now)
         if found:
             with self._ledger.transaction():
-                self._hand_on(found, now)
+                self._news.hand_on(found, now)
                 self._ledger.frames.keep(state, {t.device_class for t in found})
             self.state = state
-            self._tell(found)
+            self._news.tell(found)
         return bool(found)
 
     def observe(self, frames: Sequence[Frame]) -> bool:
         """Judge what goes into no store, or not yet; return whether there is news."""
         now = self._clock.now_ms()
-        state, found = self._judge(frames, now)
-        if found:
-            with self._ledger.transaction():
-                self._hand_on(found, now)
-                self._ledger.frames.keep(state, {t.device_class for t in found})
+        journal = Journal()
+        try:
+            state, found = self._judge(frames, now, journal)
+            if found:
+                with self._ledger.transaction():
+                    self._news.hand_on(found, now)
+                    self._ledger.frames.keep(state, {t.device_class for t in found})
+        except BaseException:
+            journal.undo()
+            raise
         self.state = state
-        self._tell(found)
+        self._news.tell(found)
         return bool(found)
 
     def rest(self) -> None:
@@ -215,21 +215,59 @@ class Pipeline:
 
     def standing(self) -> list[AlarmMessage]:
         """Return a re-assertion of each standing alarm."""
-        now, boot = self._clock.now_ms(), self._ledger.outbox.boot
-        return [
-            AlarmMessage(self._producer, boot, 0, now, transition)
-            for transition in self._engine.active(self.state)
-        ]
-
-    # -- inside ----------------------------------------------------------------------------------------
+        return self._news.again(self._engine.active(self.state), self._clock.now_ms())
 
     def _expected(self, registry: Registry) -> dict[str, str]:
         devices = {device.id: device.device_class for device in registry.devices.values()}
         return devices_of(registry, self._producer) | devices
 
-    def _process_without_room(
-        self, arrived: Sequence[Delivery], now: int
-    ) -> tuple[list[tuple[str, Ack]], bool]:
+    def _process(self, arrived: Sequence[Delivery]) -> Told:
+        now = self._clock.now_ms()
+        if self._ahead.holds_up(self._ledger.frames):
+            return self._process_without_room(arrived, now)
+        plan = self._turns.plan(arrived, now, self._ledger.clocks)
+        try:
+            told = self._take_turn(plan, now)
+        except Exception as error:
+            if not plan.served or is_the_machines(error):
+                raise
+            plan = self._turns.plan(arrived, now, self._ledger.clocks, serving=False)
+            told = self._take_turn(
+                plan, now
+            )  # nothing that waited is theirs to answer for: its own turn comes
+        self._news.turned_away(plan, self._turns)
+        return told
+
+    def _set_aside(self, plan: Plan, fault: Exception) -> Told:
+        (delivery,) = plan.now
+        log.error(
+            "ingest_fault", agent=delivery.agent, origin=delivery.origin, exc_info=fault,
+            way_out="its bytes are in quarantine; report this, and requeue them when it is mended",
+        )  # fmt: skip
+        return self._take_turn(plan, self._clock.now_ms(), fault)
+
+    def _admit_again(self, items: Sequence[tuple[int, Quarantined]]) -> bool:
+        now, admitted = self._clock.now_ms(), Admitted()
+        for row, item in items:
+            readmit(row, item, self._admission, now, self._ledger.clocks.get(item.agent, 0), admitted)
+        news = self._commit(admitted, now, lambda: self._ledger.release(row for row, _ in items))
+        log.info("admitted_again", entries=len(items), refused=len(admitted.quarantined))
+        return news
+
+    def _keep_back(self, entry: tuple[int, Quarantined], fault: Exception) -> bool:
+        row, item = entry
+        log.error(
+            "ingest_fault",
+            agent=item.agent,
+            entry=row,
+            exc_info=fault,
+            way_out="it stays in quarantine; report this",
+        )
+        with self._ledger.transaction():
+            self._ledger.keep_back(row)
+        return False
+
+    def _process_without_room(self, arrived: Sequence[Delivery], now: int) -> Told:
         """Judge readings and leave them to their agents; commit what needs no room."""
         rest, waiting, admitted = self._ahead.sort(arrived, self._ledger, self._admission, now)
         frames = [columns.frame() for columns in admitted.columns.values()]
@@ -246,7 +284,7 @@ class Pipeline:
         acks, more = self._take_turn(Plan(now=rest), now)
         return acks, news or more
 
-    def _take_turn(self, plan: Plan, now: int) -> tuple[list[tuple[str, Ack]], bool]:
+    def _take_turn(self, plan: Plan, now: int, fault: Exception | None = None) -> Told:
         began, row = time.perf_counter(), 0
 
         def note() -> None:
@@ -254,7 +292,7 @@ class Pipeline:
             self._ledger.held.drop(plan.emptied)
             row = self._ledger.held.keep(plan.hold)
 
-        admitted, seen = self._admit(plan.now, now)
+        admitted, seen = self._admit(plan.now, now, fault)
         for copy in plan.copies:
             if isinstance(upload := read(copy), Upload):
                 made_ms = made(upload, now, self._ledger.clocks.get(copy.agent, 0))
@@ -265,23 +303,16 @@ class Pipeline:
         self._metrics.commit.observe(time.perf_counter() - began)
         for lane in Lane:
             self._metrics.held.labels(lane).set(self._turns.count(lane))
-        return self._acks(seen), news
+        return self._ledger.receipts(seen), news
 
-    def _note_turned_away(self, plan: Plan) -> None:
-        self._metrics.turned_away.inc(len(plan.turned_away))
-        for agent in {delivery.agent for delivery in plan.turned_away} - self._turned_away:
-            self._turned_away.add(agent)
-            log.warning(
-                "uploads_turned_away", agent=agent, waiting_bytes=self._turns.bytes_of(agent),
-                way_out="the agent keeps them and sends them again; see how much it sends, and whether it awaits receipts",
-            )  # fmt: skip
-
-    def _admit(self, batch: Sequence[Delivery], now: int) -> tuple[Admitted, list[tuple[str, str, int]]]:
+    def _admit(
+        self, batch: Sequence[Delivery], now: int, fault: Exception | None
+    ) -> tuple[Admitted, list[tuple[str, str, int]]]:
         admitted = Admitted()
         seen: list[tuple[str, str, int]] = []
         mine: set[tuple[str, str, int]] = set()
         for delivery in batch:
-            upload = read(delivery)
+            upload = read(delivery) if fault is None else broken(delivery, fault)
             who = identity(delivery) if isinstance(upload, Quarantined) else upload
             key = None if who is None else (str(who.agent), who.boot, who.seq)
             if key is not None:
@@ -319,7 +350,7 @@ class Pipeline:
             if not committed:
                 journal.undo()
         self.state = state
-        self._tell(found)
+        self._news.tell(found)
         for frame in frames:
             self.latest.note(frame, now)
             self._metrics.lag.set((now - int(frame.time.max())) / 1000)
@@ -337,18 +368,16 @@ class Pipeline:
             self._ledger.note_gap(agent, gap, now)
         for upload in admitted.uploads:
             if isinstance(upload, ActionUpload):
-                self._ledger.note_actions(upload)
+                self._ledger.note_actions(upload, now)
         for agent in {upload.agent for upload in admitted.uploads}:
             self._correct_clock(agent)
         self._ledger.account(admitted.counts)
         numbers = [columns.uploads for columns in admitted.columns.values()]
         self._ledger.frames.append(frames, numbers, admitted.to_store, now)
-        self._hand_on(found, now)
+        self._news.hand_on(found, now)
         self._ledger.frames.judged(state, [frame.device_class for frame in frames])
 
-    def _judge(
-        self, frames: Sequence[Frame], now: int, journal: Journal | None = None
-    ) -> tuple[State, list[Transition]]:
+    def _judge(self, frames: Sequence[Frame], now: int, journal: Journal) -> tuple[State, list[Transition]]:
         state, found = self.state, list[Any]()
         for frame in frames:
             state, transitions = self._engine.evaluate(state, frame, now, journal)
@@ -363,31 +392,9 @@ class Pipeline:
             log.warning("clock_corrected", agent=agent, by_ms=shift, before_ms=in_force)
             self._ledger.set_clock(agent, shift)
 
-    def _hand_on(self, found: Sequence[Transition], now: int) -> None:
-        for transition in found:
-            if transition.shadow:
-                continue
-            self._ledger.outbox.put(
-                lambda seq, t=transition: json.encode(  # type: ignore[misc]
-                    AlarmMessage(self._producer, self._ledger.outbox.boot, seq, now, t)
-                ),
-                priority=Priority.ALARM,
-            )
 
-    def _tell(self, found: Sequence[Transition]) -> None:
-        self._shadows.extend(transition for transition in found if transition.shadow)
-        for transition in found:
-            log.info(
-                "shadow" if transition.shadow else "alarm", change=transition.change.value, rule=transition.rule, device=transition.device,
-                severity=transition.severity.name.lower(), value=transition.value, retrospective=transition.retrospective,
-            )  # fmt: skip
-            self._metrics.transitions.labels(transition.change.value).inc()
-
-    def _acks(self, seen: Sequence[tuple[str, str, int]]) -> list[tuple[str, Ack]]:
-        by_boot: dict[tuple[str, str], list[int]] = {}
-        for agent, boot, seq in seen:
-            by_boot.setdefault((agent, boot), []).append(seq)
-        return [
-            (agent, Ack(boot, self._ledger.committed(agent, boot, seqs)))
-            for (agent, boot), seqs in by_boot.items()
-        ]
+def _together(told: Sequence[Told]) -> Told:
+    acks = [ack for acks, _ in told for ack in acks]
+    return acks, len(told) > 1 or any(
+        news for _, news in told
+    )  # what failed may have failed after its commit

@@ -130,8 +130,10 @@ class Turns:
         gone = Counter(held.row for held in served)
         return [row for row, count in gone.items() if self._left[row] == count]
 
-    def plan(self, arrived: Sequence[Delivery], now_ms: int, shifts: Mapping[str, int]) -> Plan:
-        """Sort what has arrived; ``shifts`` correct the clocks of agents (ms)."""
+    def plan(
+        self, arrived: Sequence[Delivery], now_ms: int, shifts: Mapping[str, int], *, serving: bool = True
+    ) -> Plan:
+        """Sort what has arrived; ``shifts`` correct the clocks of agents (ms).  Without ``serving`` what waits goes on waiting."""
         peeks = [_peek(delivery) for delivery in arrived]
         is_old = [
             peek is not None and now_ms - peek.sent - shifts.get(delivery.agent, 0) > LIVE_MS
@@ -142,7 +144,7 @@ class Turns:
         share = _share(live) if is_crowd else FEW
         plan = _Making(self)
         for queue in self._lanes[Lane.EXCESS].values():
-            if len(plan.served) < _MOST_SERVED:
+            if serving and len(plan.served) < _MOST_SERVED:
                 plan.serve([queue[n] for n in range(min(share, len(queue)))])
         taken: Counter[str] = Counter()
         for delivery, peek, old in zip(arrived, peeks, is_old, strict=True):

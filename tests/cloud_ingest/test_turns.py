@@ -255,9 +255,9 @@ async def test_others_are_never_behind_more_than_a_share_of_an_agent_at_a_hundre
     now, committed = bench.clock.now_ms(), []
     judge = bench.pipeline._admit
 
-    def watched(batch, at):
+    def watched(batch, *more):
         committed.extend(batch)
-        return judge(batch, at)
+        return judge(batch, *more)
 
     bench.pipeline._admit = watched
     with contextlib.ExitStack() as resources:
