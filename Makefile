@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= demo-data
 NAME ?=
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 OF ?= $(BIN)/python
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench soak sbom fmt clean
@@ -24,7 +25,7 @@ demo: $(VENV)/demo.ok ## a whole simulated district on this machine; prints the 
 	@$(BIN)/yemai demo --data $(DATA)
 
 test: $(VENV)/dev.ok ## every test that fits in minutes, against real servers where they are installed
-	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder --durations 15
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
 
 check: $(VENV)/dev.ok ## lint, types, import contracts, generated files up to date
 	@$(BIN)/ruff check .

@@ -103,8 +103,8 @@ def test_every_mutated_payload_gets_a_fate_and_memory_stays_flat(tmp_path):
     dice, pipeline, me = random.Random(4), bench.pipeline, psutil.Process()
     write, admit, admissions = pipeline._write, pipeline._admit, []
 
-    def admitting(batch, now):
-        admissions.append((batch, admit(batch, now)))
+    def admitting(batch, *more):
+        admissions.append((batch, admit(batch, *more)))
         return admissions[-1][1]
 
     def writing(admitted, frames, *rest):
