@@ -95,6 +95,13 @@ class Teller:
                 if limiter := self._limiters.get(row.channel):
                     lane = msgspec.json.decode(row.body, type=Body).lane if limiter.lanes > 1 else 0
                     limiter.remember([(row.person, row.sent_ms, lane)])
+            waiting = (_notices.c.state == "pending") & _notices.c.channel.in_(list(self._channels))
+            left = waiting & _notices.c.person.not_in(list(self._told.setup.people))
+            gone = (await db.execute(sa.select(_notices).where(left))).all()
+        for row in gone:
+            await self._record(
+                row, Receipt("failed_perm", "gone", "notify.yaml does not name this person"), now
+            )
 
     async def _take_up(self, name: str) -> None:
         """The database went away while it noted what is sent: what it did note was not sent yet."""
@@ -272,7 +279,8 @@ class Teller:
             body, code=receipt.code[:64], said=receipt.reason, digest=receipt.digest
         )
         limiter = self._limiters[row.channel]
-        if receipt.outcome == "failed_perm" and receipt.code != "limit" and row.attempts + 1 < limiter.lanes:
+        own = receipt.code in {"limit", "gone"}  # no vendor said so
+        if receipt.outcome == "failed_perm" and not own and row.attempts + 1 < limiter.lanes:
             receipt = msgspec.structs.replace(
                 receipt, outcome="failed_temp", wait_s=_REST_S
             )  # it may be this robot alone
@@ -315,8 +323,10 @@ class Teller:
         self._on_told({row.alarm})
 
     def _onward(self, row: Any, body: Body, now: int) -> dict[str, Any] | None:
-        reach = self._told.setup.people[row.person].reach
-        if not body.left:
+        person = self._told.setup.people.get(row.person)  # what stood in notify.yaml then may be gone
+        reach = person.reach if person else {}
+        left = tuple(channel for channel in body.left if channel in reach)
+        if not left:
             return None
         base, tried = row.id.rsplit("/", 1)
         key = (
@@ -324,10 +334,10 @@ class Teller:
             if tried.isdigit() and not row.id.startswith("digest/")
             else f"{row.id}+"
         )
-        fresh = Body(body.reason, reach[body.left[0]], body.left[1:], count=body.count)
+        fresh = Body(body.reason, reach[left[0]], left[1:], count=body.count)
         return {
             **{name: getattr(row, name) for name in ("alarm", "person", "urgent", "rank", "created_ms")},
-            "id": key, "channel": body.left[0], "state": "pending", "due_ms": now, "attempts": 0,
+            "id": key, "channel": left[0], "state": "pending", "due_ms": now, "attempts": 0,
             "body": msgspec.json.encode(fresh),
         }  # fmt: skip
 
