@@ -94,6 +94,7 @@ _ZH = {
     "already acknowledged by ": "该告警已由{}确认",
     "it came from late data": "补报数据的告警已结束，无需确认",
     "nobody has acknowledged it": "该告警尚未确认",
+    "it has turned worse since": "告警已升级，请重新查看后再确认",
     "it is closed": "该告警已关闭",
     "to whom?": "请填写责任人",
     "a comment has words": "请填写备注",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -15,8 +16,11 @@ from command_center.openapi import answers
 from command_center.people import answering
 from command_center.people.rights import address_of, needs
 from command_center.routes.sessions import Token
+from command_center.shapes import Colour
 from command_center.shapes.desk import Answering
+from command_center.tables import alarms
 from telemetry.errors import Refused
+from telemetry.severity import Severity
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
 
     from command_center.center import Center
     from command_center.people.answering import Link
+
+
+class Pressed(Token):
+    """The link, and the colour in which its person saw the alarm."""
+
+    seen: Colour | None = None
 
 
 def add(api: FastAPI, center: Center) -> None:
@@ -36,7 +46,7 @@ def add(api: FastAPI, center: Center) -> None:
     )
     @answers(Answering, also=(403, 404, 429))
     async def post_open(given: Token, request: Request) -> Response:
-        return await _shown(center, await _found(center, given.token, request))
+        return await _shown(center, await _found(center, given.token, request), request)
 
     @api.post(
         "/api/answers",
@@ -44,19 +54,24 @@ def add(api: FastAPI, center: Center) -> None:
         dependencies=[needs("open", counted=False)],
     )
     @answers(Answering, also=(403, 404, 429))
-    async def post_answer(given: Token, request: Request) -> Response:
+    async def post_answer(given: Pressed, request: Request) -> Response:
         now = center.clock.now_ms()
         link = await _found(center, given.token, request)
         act = Act(_name(center, link), address_of(request))
         try:
-            await _allowed(center, link)
-        except Denied:
+            await _allowed(center, link, request)
+        except Denied as denied:
+            if denied.status != 403:
+                raise  # nobody can tell yet
             async with center.store.change() as db:
                 await audit.write(db, now, act, "alarm.acknowledge", link.alarm, result="refused")
             raise
 
         async def use(db: AsyncConnection) -> None:
             await answering.use(db, given.token, now)
+            severity = await db.scalar(sa.select(alarms.c.severity).where(alarms.c.id == link.alarm))
+            if given.seen and (severity or 0) > Severity.parse(given.seen):
+                raise Refused("it has turned worse since: look at it again")
 
         deed = Deed("acknowledge", f"链接确认 · {link.channel}")
         try:
@@ -64,7 +79,7 @@ def add(api: FastAPI, center: Center) -> None:
         except KeyError:
             raise Missing("没有这条告警", "there is no such alarm") from None
         center.publish(changed)
-        return await _shown(center, link)
+        return await _shown(center, link, request)
 
 
 async def _found(center: Center, token: str, request: Request) -> Link:
@@ -82,20 +97,20 @@ def _name(center: Center, link: Link) -> str:
     return people[link.person].name.zh if link.person in people else link.person
 
 
-async def _allowed(center: Center, link: Link) -> None:
-    """Raise :class:`Denied` unless the person may acknowledge this alarm now."""
+async def _allowed(center: Center, link: Link, request: Request) -> None:
+    """Raise :class:`Denied` unless the person may acknowledge this alarm now; 503 while nobody can tell where it lies."""
     name = _name(center, link)
     async with center.store.read() as db:
         person = await answering.who(db, name)
     if person is None:
         raise Denied(403, f"{name} 没有确认告警的权限", f"{name} has not the right '{answering.RIGHT}'")
-    device = (await center.desk.devices_of([link.alarm])).get(link.alarm, "")
-    if not person.is_charged_with(center.places_of(device)):
+    seen = request.app.state.sight.devices_of(person)
+    if seen is not None and (await center.desk.devices_of([link.alarm])).get(link.alarm) not in seen:
         raise Denied(403, "该对象不在您的管辖范围内", f"it lies outside the areas of {name}")
 
 
-async def _shown(center: Center, link: Link) -> Response:
-    await _allowed(center, link)
+async def _shown(center: Center, link: Link, request: Request) -> Response:
+    await _allowed(center, link, request)
     found = await center.desk.alarm(link.alarm)
     if found is None:
         raise Missing("没有这条告警", "there is no such alarm")

@@ -52,8 +52,8 @@ async def token_of(asked, **more):
     return LINK.search(asked.told.got("wecom_app")[-1]["text"])[1]
 
 
-async def press(asked, token, path="/api/answers", **more):
-    return await asked.ask("POST", path, json={"token": token}, **more)
+async def press(asked, token, path="/api/answers", seen=None, **more):
+    return await asked.ask("POST", path, json={"token": token, "seen": seen}, **more)
 
 
 async def acknowledged_by(asked, **more):
@@ -143,6 +143,26 @@ async def test_who_has_lost_the_right_since_is_refused_and_the_attempt_is_kept(a
     assert await acknowledged_by(asked) is None
     last = (await entries(asked))[-1]
     assert (last["who"], last["what"], last["result"]) == ("王建国", "alarm.acknowledge", "refused")
+
+
+async def test_what_turned_worse_since_it_was_looked_at_wants_another_look(asked):
+    token = await token_of(asked)
+    answer = await press(asked, token, seen="orange")
+    assert (answer.status_code, answer.json()["error"]["zh"]) == (409, "告警已升级，请重新查看后再确认")
+    assert await acknowledged_by(asked) is None
+    assert (await press(asked, token, seen="red")).status_code == 200, "it is not used up by that"
+
+
+async def test_while_nobody_knows_where_a_device_is_it_says_so_and_not_that_it_lies_elsewhere(asked):
+    token = await token_of(asked)
+    async with asked.told.desk.store.change() as db:
+        await users.change(db, "wang", MADE_BY, asked.told.clock.now, "person.rights", areas=("south",))
+    asked.center.data.devices = {}
+    kept = len(await entries(asked))
+    for path in ("/api/answers/open", "/api/answers"):
+        answer = await press(asked, token, path)
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "registry")
+    assert len(await entries(asked)) == kept, "nobody was refused"
 
 
 async def test_another_sites_page_cannot_press(asked):

@@ -84,6 +84,24 @@ def test_opening_shows_the_alarm_and_one_press_acknowledges_it(browser, link, tm
         assert page.locator("button").count() == 0
 
 
+def test_an_alarm_that_turned_worse_meanwhile_is_shown_again(browser, link, tmp_path):  # noqa: F811
+    def milder(route):
+        told = route.fetch()
+        route.fulfill(response=told, json={**told.json(), "severity": "orange"})
+
+    with screen(browser, "phone") as page:
+        page.route("**/api/answers/open", milder, times=1)
+        opens(page, link[0])
+        page.get_by_text("橙色 II").wait_for()
+        page.locator("#acknowledge").click()
+        page.get_by_text("告警已升级").wait_for()
+        page.get_by_text("红色 I").wait_for()
+        assert apart(acknowledged_by, tmp_path) is None
+        page.locator("#acknowledge").click()
+        page.get_by_text("✓ 已确认").wait_for()
+    assert apart(acknowledged_by, tmp_path) == "王建国"
+
+
 def test_a_message_that_failed_is_sent_once_more_from_the_record(browser, link):  # noqa: F811
     url, (name, _, value) = link[0].partition("/answer")[0], link[1].partition("=")
     with screen(browser) as page:
