@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 
 from cloud_ingest.clocks import Offsets
 from cloud_ingest.siphon import Siphon
-from cloud_ingest.source import Delivery
+from cloud_ingest.source import MOST, Delivery
 from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.errors import Malformed
@@ -37,6 +37,7 @@ WINDOW = 2000
 _SESSION_S = 24 * 3600
 _LARGEST = 16 * 1024 * 1024  # what is larger the broker must refuse; up to here it is quarantined
 _RECONNECT_S = (1, 5)
+_LATEST_MS = 253_402_300_800_000  # the year 10000: no clock shows it
 _HANDSHAKE_S = 2.0  # a broker that answers a version 5 CONNECT with silence does not speak it
 log = structlog.get_logger()
 
@@ -223,12 +224,12 @@ class Source:
         client.ack(message.mid, message.qos)
         try:
             if agent is not None:
-                status = codecs.decode(bytes(message.payload), AgentStatus, max_bytes=4096)
+                status = _status_of(agent, bytes(message.payload))
                 if status.now and not message.retain:
                     self._offsets.note(agent, status.now, self._clock.now_ms())
                 self._loop.call_soon_threadsafe(self._agents.__setitem__, agent, status)
             else:
-                ack = codecs.decode(bytes(message.payload), Ack, max_bytes=1 << 20)
+                ack = _receipt(bytes(message.payload))
                 self._loop.call_soon_threadsafe(self._acks.put_nowait, ack)
         except Malformed as error:
             log.warning("unreadable_message", topic=message.topic, problem=str(error))
@@ -247,3 +248,25 @@ class Source:
 
 def _uploads_of(topic: str) -> str | None:
     return topics.agent_of(topic) if topic.endswith("/up") else None
+
+
+def _status_of(agent: str, data: bytes) -> AgentStatus:
+    """Return what an agent tells of itself; raise :class:`Malformed` where it is of another, or cannot be.
+
+    By the time in it the times of all its readings may be corrected.
+    """
+    status = codecs.decode(data, AgentStatus, max_bytes=4096)
+    if status.agent != agent:
+        raise Malformed(f"status: says it is from '{status.agent}'")
+    if not 0 <= status.now < _LATEST_MS:
+        raise Malformed(f"status: $.now {status.now} is no time that a clock can show (UTC ms)")
+    return status
+
+
+def _receipt(data: bytes) -> Ack:
+    """Return what the feed's consumer has; raise :class:`Malformed` for numbers that no outbox gives."""
+    ack = codecs.decode(data, Ack, max_bytes=1 << 20)
+    wrong = next((number for pair in ack.ranges for number in pair if not 0 <= number < MOST), None)
+    if wrong is not None:
+        raise Malformed(f"receipt: $.ranges has {wrong}, which no outbox gives")
+    return ack

@@ -1,0 +1,89 @@
+"""What is told beside the uploads: presence, clocks and receipts.  What cannot be is refused, and costs nobody a reading."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import aiomqtt
+import pytest
+from waiting import wait_until
+from world import Bench, write_config
+
+from cloud_ingest.alarms import AlarmFeed
+from cloud_ingest.config import load_config
+from telemetry import topics
+from telemetry.clock import SystemClock
+from telemetry.codecs import json
+from telemetry.readings import Ack, AgentStatus
+
+STATUS = '{"agent":"%s","online":true,"boot":"b","since":1,"now":%s}'
+
+
+@pytest.fixture
+def bench(tmp_path):
+    one = Bench(tmp_path)
+    yield one
+    one.close()
+
+
+@asynccontextmanager
+async def connected(bench, mosquitto):
+    config = load_config(write_config(bench.folder, mosquitto.port, 1))
+    async with (
+        config.source.Source(config, SystemClock()) as source,
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as other,
+    ):
+        greeting = json.encode(AgentStatus("edge-09", True, "b", 1))
+        await other.publish(topics.status("test", "edge-09"), greeting, 1, retain=True)
+        await wait_until(source.agents, 10, "the source to have subscribed")
+        yield source, other
+
+
+async def tell(source, client, agent, status):
+    """Publish a status, and wait until it has been read: one of somebody else's, sent after it, has been."""
+    await client.publish(topics.status("test", agent), status, 1)
+    after = f"after-{len(source.agents())}"
+    await client.publish(topics.status("test", after), json.encode(AgentStatus(after, True, "b", 1)), 1)
+    await wait_until(lambda: after in {told.agent for told in source.agents()})
+
+
+@pytest.mark.parametrize("now", [10**30, -(10**30), 2**62])
+async def test_a_time_that_no_clock_can_show_costs_its_agent_no_reading(bench, mosquitto, now):
+    async with connected(bench, mosquitto) as (source, client):
+        bench.pipeline._offset_of = source.offset_ms
+        await tell(source, client, "edge-01", STATUS % ("edge-01", now))
+        for seq in (1, 2):  # what is known of a clock is in force from the next batch on
+            bench.deliver(bench.upload(seq, {"sound_level": 50.0}, time=bench.clock.now_ms() + seq))
+    assert bench.fates() == {"received": 2, "stored": 2, "quarantined": 0, "duplicated": 0}
+
+
+async def test_nobody_tells_his_state_in_anothers_name(bench, mosquitto):
+    async with connected(bench, mosquitto) as (source, client):
+        await tell(source, client, "edge-01", STATUS % ("edge-02", 0))
+        assert not {"edge-01", "edge-02"} & {status.agent for status in source.agents()}
+        await tell(source, client, "edge-01", STATUS % ("edge-01", 0))
+        assert "edge-01" in {status.agent for status in source.agents()}
+
+
+@pytest.mark.parametrize("ranges", [((1, 2**64),), ((-(2**70), 1),)])
+async def test_a_receipt_for_numbers_that_no_outbox_gives_ends_nothing_and_frees_nothing(
+    bench, mosquitto, ranges
+):
+    bench.deliver(bench.upload(1, {"smoke_alarm": 1.0}, device="smoke-01"))
+    boot, (alarm,) = bench.ledger.outbox.boot, bench.ledger.outbox.waiting(9)
+    topic = topics.alarm_ack("test", "center")
+
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    async with connected(bench, mosquitto) as (source, client):
+        feed = AlarmFeed(bench.ledger, bench.pipeline, source, here, bench.clock, "ingest-1")
+        impossible = f'{{"boot":"{boot}","ranges":{[list(pair) for pair in ranges]}}}'
+        receiving = asyncio.ensure_future(feed.receive())
+        await client.publish(topic, impossible, 1)
+        await client.publish(topic, json.encode(Ack("another", ((1, 9),))), 1)
+        await client.publish(topic, json.encode(Ack(boot, ((alarm.seq, alarm.seq),))), 1)
+        await wait_until(lambda: receiving.done() or not bench.ledger.outbox.waiting(9))
+        assert not receiving.done(), "the feed goes on"
+        receiving.cancel()
+        await asyncio.gather(receiving, return_exceptions=True)
+    assert bench.ledger.outbox.counters().messages == 0
