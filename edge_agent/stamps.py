@@ -76,9 +76,9 @@ async def watch_clock(
         new = _offset(clock)
         step = Step(new - offset, clock.now_ms(), seq)
         if abs(step.by_ms) >= STEP_MS:
-            if in_memory != new:
+            if abs(new - in_memory) >= STEP_MS:  # less is no step there either, and marks nothing
                 gatherer.restamp(Step(new - in_memory, clock.now_ms(), seq))
-                in_memory = new
+            in_memory = new
             try:
                 changed = await keeper.transact(lambda box, step=step: _rewrite(box, step, codec_name))  # type: ignore[misc]
             except Unavailable as error:

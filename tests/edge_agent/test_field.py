@@ -291,6 +291,30 @@ async def test_a_clock_that_is_set_while_the_disk_takes_nothing_moves_what_waits
     assert times == [5_000, 35_000]
 
 
+async def test_what_is_read_after_a_clock_was_set_is_believed_though_the_disk_takes_nothing(tmp_path):
+    clock = ManualClock(T0)
+    box = Outbox.open(tmp_path / "o.db", max_bytes=10**7, now_ms=clock.now_ms)
+    async with Keeper(box) as keeper:
+        gatherer, told = gatherer_of(keeper, clock, tmp_path), []
+        async with running(watch_clock(clock, keeper, gatherer, "json", lambda: told.append(1))):
+            await clock.advance(0.5)
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+            clock.step_wall(5)
+            for _ in range(4):
+                await clock.advance(0.5)
+                await asyncio.sleep(0.01)
+            gatherer.take(good := Reading("d", clock.now_ms(), {"sound_level": 40.0}))
+            for _ in range(4):
+                clock.step_wall(0.001)  # two clocks are never read in the same moment
+                await clock.advance(0.5)
+                await asyncio.sleep(0.01)
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
+            await wait_until(lambda: told or clock.advance(0.5))
+            await gatherer.flush(ending=True)
+            (row,) = await keeper.look(lambda box: box.waiting(100))
+    assert list(wire.decode(row.payload, Upload).readings) == [good]
+
+
 class BrokenDisk:
     """Where SQLite can neither read nor write any more."""
 
