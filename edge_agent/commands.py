@@ -161,6 +161,7 @@ class Commander:
             await self._tell(command, CommandState.ACCEPTED, "", cause)
         except Unavailable:
             self._memory.ids.pop(command.id, None)  # it was not begun, and may be given again
+            self._memory.interlocks.forget(order.actuator, now)
             raise
         return self._enqueue(command, order, cause)
 

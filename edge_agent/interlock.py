@@ -38,3 +38,7 @@ class Interlocks:
         """Note an action."""
         times = [at for at in self.acted.get(actuator, ()) if now_ms - _HOUR_MS < at <= now_ms]
         self.acted[actuator] = [*times, now_ms]
+
+    def forget(self, actuator: str, now_ms: int) -> None:
+        """Take back a note of what was not begun after all."""
+        self.acted[actuator].remove(now_ms)

@@ -355,3 +355,15 @@ def test_a_result_can_be_read_by_any_system():
     assert json.loads(msgspec.json.encode(told)) == {
         "id": "c1", "device": "lamp", "state": "verified", "time": 5, "metric": "dimming", "value": 70.0, "read_back": 70.0,
     }  # fmt: skip
+
+
+async def test_a_command_that_was_not_begun_for_want_of_disk_does_not_count_as_an_action(tmp_path):
+    relay, clock = load_catalogue()["waveshare_relay_8ch"], ManualClock()
+    bench = Bench(tmp_path, clock, PaperLine(clock, {"r": encode(relay, {})}), [Device("r", relay, 1, 0.5)])
+    command = Command("c1", "r", clock.now_ms() + 60_000, metric="relay_2", value=1.0)
+    async with bench.running():
+        await bench.keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+        with pytest.raises(Unavailable):
+            await bench.commander.take(command, OPEN.check)
+        await bench.keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
+        assert (await bench.give(command))[-1] == "verified", "given again at once, it need not rest"
