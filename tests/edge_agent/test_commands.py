@@ -161,8 +161,10 @@ async def test_on_a_full_disk_only_an_alarm_is_answered_and_its_record_follows_w
         assert await lamp.give(dim("c1", 40.0, lamp.clock)) == []
         assert writes(lamp) == [], "an id that is not on disk might be carried out twice"
         taking = asyncio.ensure_future(lamp.commander.take(dim("link-1", 100.0, lamp.clock), cause="a1"))
-        await wait_until(lambda: writes(lamp) or lamp.clock.advance(0.1))
-        done = await (await taking)
+        await wait_until(lambda: taking.done() or lamp.clock.advance(0.1))
+        verdict = await taking
+        await wait_until(lambda: verdict.done() or lamp.clock.advance(0.1))
+        done = await verdict
         assert (str(done.state), done.read_back) == ("verified", 100.0)
         await lamp.keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
         assert await lamp.states("link-1") == []
