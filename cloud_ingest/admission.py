@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cloud_ingest.ledger import Quarantined
+from cloud_ingest.ledger import FAULT, Quarantined
 from cloud_ingest.registry.model import (
     DENIED_AGENT,
     DENIED_DEVICE,
@@ -188,7 +188,7 @@ def read(delivery: Delivery) -> Upload | Quarantined:
 def broken(delivery: Delivery, fault: Exception) -> Quarantined:
     """Say that this program failed at a delivery."""
     detail = f"{type(fault).__name__}: {fault}"
-    return _refused(delivery, "ingest fault", detail, _count(delivery.payload))
+    return _refused(delivery, FAULT, detail, _count(delivery.payload))
 
 
 def readmit(

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 MOST_BOOTS = 32
 """Of one agent; the boot that was not heard of for longest goes first."""
 ACTIONS_KEPT_MS = 400 * 86_400_000
+FAULT = "ingest fault"
+"""The reason of what this program failed at: others make room for it, and it for nobody."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS committed (
     agent TEXT, boot TEXT, ranges TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (agent, boot)
@@ -123,9 +125,9 @@ class Ledger:
         self._before: dict[tuple[str, str], list[tuple[int, int]] | None] = {}
         self.clocks: dict[str, int] = dict(self._db.execute("SELECT agent, shift_ms FROM clocks").fetchall())
         """By how many ms the times of an agent are corrected."""
-        self._held = int(
-            self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM quarantine").fetchone()[0]
-        )
+        self._held, self.faults = self._db.execute(
+            "SELECT coalesce(sum(length(payload)), 0), coalesce(sum(reason = ?), 0) FROM quarantine", (FAULT,)
+        ).fetchone()
 
     def close(self) -> None:
         """Close the file."""
@@ -134,7 +136,7 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside together, or nothing; raise :class:`Unavailable` when the disk refuses."""
-        held, clocks, undo = self._held, dict(self.clocks), self.frames.remember()
+        held, clocks, undo = (self._held, self.faults), dict(self.clocks), self.frames.remember()
         self._before.clear()
         try:
             with self.outbox.transaction():
@@ -145,7 +147,7 @@ class Ledger:
                     self._marks[agent].pop(boot, None)
                 else:
                     self._marks[agent][boot] = Ranges(pairs)
-            self._held, self.clocks = held, clocks
+            (self._held, self.faults), self.clocks = held, clocks
             undo()
             raise
         self.frames.settle()
@@ -207,7 +209,10 @@ class Ledger:
     # -- quarantine and accounts ---------------------------------------------------------------------
 
     def quarantine(self, items: Iterable[Quarantined], now_ms: int) -> None:
-        """Keep what could not be admitted; the oldest bytes go when there is no room, and are counted."""
+        """Keep what could not be admitted; the oldest bytes go when there is no room, and are counted.
+
+        Raises :class:`Unavailable` when all of it is what this program failed at: agents had better keep the rest.
+        """
         for item in items:
             self._db.execute(
                 "INSERT INTO quarantine (at_ms, agent, origin, reason, detail, samples, payload, made_ms)"
@@ -215,10 +220,17 @@ class Ledger:
                 (now_ms, item.agent, item.origin, item.reason, item.detail, item.samples, item.payload, item.made_ms),
             )  # fmt: skip
             self._held += len(item.payload)
+            self.faults += item.reason == FAULT
         while self._held > self._config.quarantine_bytes:
-            row, agent, size, samples, made_ms = self._db.execute(
-                "SELECT id, agent, length(payload), samples, made_ms FROM quarantine ORDER BY id LIMIT 1"
+            oldest = self._db.execute(
+                "SELECT id, agent, length(payload), samples, made_ms FROM quarantine WHERE reason != ? ORDER BY id LIMIT 1",
+                (FAULT,),
             ).fetchone()
+            if oldest is None:
+                raise Unavailable(
+                    "quarantine_bytes are full of what ingest failed at: update it, and requeue them"
+                )
+            row, agent, size, samples, made_ms = oldest
             self._db.execute("DELETE FROM quarantine WHERE id = ?", (row,))
             self.account({(agent, made_ms - made_ms % 3_600_000, "quarantine_evicted"): samples})
             self._held -= size
@@ -236,11 +248,12 @@ class Ledger:
     def release(self, ids: Iterable[int]) -> None:
         """Let go of quarantined items."""
         for row in ids:
-            (size,) = self._db.execute(
-                "SELECT length(payload) FROM quarantine WHERE id = ?", (row,)
+            size, is_fault = self._db.execute(
+                "SELECT length(payload), reason = ? FROM quarantine WHERE id = ?", (FAULT, row)
             ).fetchone()
             self._db.execute("DELETE FROM quarantine WHERE id = ?", (row,))
             self._held -= size
+            self.faults -= is_fault
 
     def keep_back(self, row: int) -> None:
         """Let a quarantined item wait until somebody asks for it once more."""

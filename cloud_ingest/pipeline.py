@@ -277,9 +277,9 @@ class Pipeline:
         finally:
             self._plausibility.settle(committed=False)  # they come again
         news = self.observe(frames)
+        self._ahead.judged(admitted.uploads)
         for frame in frames:
             self.latest.note(frame, now)
-        self._ahead.judged(admitted.uploads)
         self._metrics.turned_away.inc(len(waiting))
         acks, more = self._take_turn(Plan(now=rest), now)
         return acks, news or more

@@ -69,7 +69,9 @@ class Wellbeing:
         """Return what is known now of ``agents`` and of ingest; what an agent that is away had said is no news."""
         now, classes = self._clock.now_ms(), load_platform()
         waiting = 100 * self._ledger.frames.waiting_bytes / self._config.ledger.waiting_bytes
-        own = self._measured | {"waiting": waiting, "store": float(bool(self._store_problem()))}
+        own = self._measured | {
+            "waiting": waiting, "store": float(bool(self._store_problem())), "faults": float(self._ledger.faults),
+        }  # fmt: skip
         told = [
             _reading(status.agent, now, _figures(status))
             for status in self._source.agents()

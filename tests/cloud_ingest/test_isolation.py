@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from world import Bench
 
 from cloud_ingest.admission import Admission
+from cloud_ingest.config import LedgerConfig
 from cloud_ingest.isolation import isolated
 from cloud_ingest.latest import Latest
+from cloud_ingest.ledger import FAULT, Ledger, Quarantined
 from cloud_ingest.source import Delivery
 from cloud_ingest.turns import LIVE_MS, Lane
 from rules.engine import Engine
@@ -182,3 +184,30 @@ def test_what_breaks_ingest_still_when_it_is_asked_for_again_stays_and_the_other
     bench.writer.flush()
     assert [row[1] for row in quarantine(bench)] == ["unknown device"]
     assert bench.fates()["stored"] == 1
+
+
+def kept(agent, reason, size=400):
+    return Quarantined(agent, "", reason, "", 1, b"x" * size, 1_764_000_000_000)
+
+
+def test_what_ingest_failed_at_makes_room_for_nothing_and_is_counted_until_it_is_let_go(tmp_path):
+    config = LedgerConfig(tmp_path / "ledger.db", quarantine_bytes=1000)
+    ledger = Ledger(config)
+    with ledger.transaction():
+        ledger.quarantine([kept("a", FAULT), kept("b", "malformed"), kept("c", "malformed")], 1)
+    left = "SELECT agent FROM quarantine ORDER BY id"
+    assert [row[0] for row in ledger._db.execute(left)] == ["a", "c"], "the oldest of the others has gone"
+    with ledger.transaction():
+        ledger.quarantine([kept("d", FAULT)], 1)
+    assert ledger.faults == 2
+    with pytest.raises(Unavailable, match="full of what ingest failed at"), ledger.transaction():
+        ledger.quarantine([kept("e", FAULT)], 1)
+    assert [row[0] for row in ledger._db.execute(left)] == ["a", "d"], "agents keep what finds no room"
+    assert ledger.faults == 2
+    ledger.close()
+    ledger = Ledger(config)
+    assert ledger.faults == 2, "a restart forgets none"
+    with ledger.transaction():
+        ledger.release([1])
+    assert ledger.faults == 1
+    ledger.close()

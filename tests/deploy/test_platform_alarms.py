@@ -318,3 +318,21 @@ def test_every_alarm_of_the_platform_is_in_the_guide():
     rules += [sign.rule for sign in SIGNS]
     assert len(rules) > 12
     assert [rule for rule in rules if f"`{rule}`" not in guide] == []
+
+
+async def test_a_message_at_which_ingest_fails_is_an_alarm_until_it_is_admitted(bench, monkeypatch):
+    def fail(*_):
+        raise IndexError("a fault of ours")
+
+    await _observed(bench)
+    monkeypatch.setattr(bench.pipeline._admission, "admit", fail)
+    bench.deliver(bench.upload(1, {"sound_level": 50.0}))
+    await bench.clock.advance(30)
+    await _observed(bench)
+    assert _told(bench.pipeline) == {("ingest-1", "ingest.faults"): "orange"}
+    monkeypatch.undo()
+    bench.ledger._db.execute("UPDATE quarantine SET again = 1")
+    bench.pipeline.process_again()
+    await bench.clock.advance(30)
+    await _observed(bench)
+    assert _told(bench.pipeline) == {}
