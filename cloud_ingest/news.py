@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,12 +37,7 @@ class News:
         for transition in found:
             if transition.shadow:
                 continue
-            self._outbox.put(
-                lambda seq, t=transition: json.encode(  # type: ignore[misc]
-                    AlarmMessage(self._producer, self._outbox.boot, seq, now_ms, t)
-                ),
-                priority=Priority.ALARM,
-            )
+            self._outbox.put(partial(self._message, now_ms, transition), priority=Priority.ALARM)
 
     def tell(self, found: Sequence[Transition]) -> None:
         """Log and count transitions that are committed."""
@@ -58,6 +54,9 @@ class News:
         return [
             AlarmMessage(self._producer, self._outbox.boot, 0, now_ms, transition) for transition in standing
         ]
+
+    def _message(self, now_ms: int, transition: Transition, seq: int) -> bytes:
+        return json.encode(AlarmMessage(self._producer, self._outbox.boot, seq, now_ms, transition))
 
     def turned_away(self, plan: Plan, turns: Turns) -> None:
         """Count what found no place to wait, and say of each agent once that it sends too much."""

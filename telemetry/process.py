@@ -78,8 +78,8 @@ def run_with_config(
         if not isinstance(error, YemaiError):
             raise
         if isinstance(error, ConfigError):
-            print(f"{name}: {with_lines(error)}", file=sys.stderr)  # noqa: T201 - a command's last word
+            sys.stderr.write(f"{name}: {with_lines(error)}\n")
             return 2
-        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - likewise
+        sys.stderr.write(f"{name}: {error}\n")
         return 1
     return 0
