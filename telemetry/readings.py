@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
 
@@ -14,6 +14,9 @@ MetricName = NewType("MetricName", str)
 
 UPLOAD_VERSION = 1
 MAX_UPLOAD_BYTES = 256 * 1024
+MOST_SEQ = 2**62
+"""No outbox gives so many messages."""
+Seq = Annotated[int, msgspec.Meta(ge=0, lt=MOST_SEQ)]
 """An agent splits what would be larger; the cloud quarantines what is larger."""
 
 
@@ -72,7 +75,7 @@ class Ack(msgspec.Struct, frozen=True):
     """What a consumer's database has committed: closed ranges ``[first, last]`` of one boot."""
 
     boot: str
-    ranges: tuple[tuple[int, int], ...]
+    ranges: tuple[tuple[Seq, Seq], ...]
     v: int = 1
 
 

@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 
 from cloud_ingest.clocks import Offsets
 from cloud_ingest.siphon import Siphon
-from cloud_ingest.source import MOST, Delivery
+from cloud_ingest.source import Delivery
 from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.errors import Malformed
@@ -229,7 +229,7 @@ class Source:
                     self._offsets.note(agent, status.now, self._clock.now_ms())
                 self._loop.call_soon_threadsafe(self._agents.__setitem__, agent, status)
             else:
-                ack = _receipt(bytes(message.payload))
+                ack = codecs.decode(bytes(message.payload), Ack, max_bytes=1 << 20)
                 self._loop.call_soon_threadsafe(self._acks.put_nowait, ack)
         except Malformed as error:
             log.warning("unreadable_message", topic=message.topic, problem=str(error))
@@ -261,12 +261,3 @@ def _status_of(agent: str, data: bytes) -> AgentStatus:
     if not 0 <= status.now < _LATEST_MS:
         raise Malformed(f"status: $.now {status.now} is no time that a clock can show (UTC ms)")
     return status
-
-
-def _receipt(data: bytes) -> Ack:
-    """Return what the feed's consumer has; raise :class:`Malformed` for numbers that no outbox gives."""
-    ack = codecs.decode(data, Ack, max_bytes=1 << 20)
-    wrong = next((number for pair in ack.ranges for number in pair if not 0 <= number < MOST), None)
-    if wrong is not None:
-        raise Malformed(f"receipt: $.ranges has {wrong}, which no outbox gives")
-    return ack

@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
-from telemetry.errors import Unavailable
+from telemetry import codecs
+from telemetry.codecs import json, msgpack
+from telemetry.errors import Malformed, Unavailable
 from telemetry.keeper import Keeper
 from telemetry.outbox import Outbox
+from telemetry.readings import Ack
 from telemetry.window import Window
 
 
@@ -139,3 +142,11 @@ async def test_what_comes_after_the_end_is_refused(tmp_path):
         pass
     with pytest.raises(Unavailable, match="closed"):
         await keeper.counters()
+
+
+@pytest.mark.parametrize("codec", [json, msgpack], ids=["json", "msgpack"])
+@pytest.mark.parametrize("pair", [(-1, 3), (1, 2**62), (1, 2**63), (2**63, 2**64 - 1)])
+def test_a_receipt_for_what_no_outbox_gives_is_malformed_and_reaches_none(codec, pair):
+    told = codec.encode(Ack("b", (pair,)))
+    with pytest.raises(Malformed, match="ranges"):
+        codecs.decode(told, Ack, max_bytes=1000)
