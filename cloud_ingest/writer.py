@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import structlog
 
 from cloud_ingest.ledger import Quarantined
 from cloud_ingest.patience import Patience
@@ -28,6 +29,7 @@ _EVERY_S = 0.5
 _MOST_BYTES = 4 << 20
 _TOGETHER_MS = 2000  # what was committed within this is written as received at once
 _HOUR_MS = 3_600_000
+log = structlog.get_logger()
 
 
 class Part(NamedTuple):
@@ -82,9 +84,7 @@ class StoreWriter:
                 await self._clock.sleep(_EVERY_S)
                 continue
             if part.replaces is None:
-                replaces = await self._until_written(
-                    on_store, self._store.replaces, part.frames, part.uploads
-                )
+                replaces = await self._until_written(on_store, self._replaces, part)
                 if replaces is not None:
                     part = await until_noted(on_ledger, self.begin, part, replaces)
             written: Written = await self._until_written(on_store, self._write, part)
@@ -175,6 +175,14 @@ class StoreWriter:
         except Unavailable:
             self._metrics.store_errors.inc()
             raise
+        except Exception as error:
+            self._metrics.store_errors.inc()
+            problem = f"a fault of this program: {error!r}"
+            if problem != self.problem:
+                log.exception(
+                    "store_fault", way_out="report this and update; readings wait in the ledger, alarms go on"
+                )
+            raise Unavailable(problem) from error
 
 
 def _add(counts: dict[tuple[str, int, str], int], key: tuple[str, int, str], samples: int) -> None:

@@ -1,10 +1,12 @@
 """A message that breaks ingest costs itself: the others are committed, its bytes are kept, and nothing is done twice."""
 
+import asyncio
 import sqlite3
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from world import Bench
 
 from cloud_ingest.admission import Admission
@@ -211,3 +213,30 @@ def test_what_ingest_failed_at_makes_room_for_nothing_and_is_counted_until_it_is
         ledger.release([1])
     assert ledger.faults == 1
     ledger.close()
+
+
+@pytest.mark.parametrize("stage", ["replaces", "write"])
+async def test_a_store_that_breaks_loses_nothing_and_stops_no_alarm(bench, monkeypatch, stage):
+    def fail(*_):
+        raise IndexError("a fault of ours")
+
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    monkeypatch.setattr(bench.store, stage, fail)
+    bench.deliver(bench.upload(1, {"sound_level": 50.0}), store=False)
+    with capture_logs() as logs:
+        writing = asyncio.ensure_future(bench.writer.run(here, here))
+        for _ in range(3):
+            await bench.clock.advance(60)
+        assert bench.writer.problem == "a fault of this program: IndexError('a fault of ours')"
+        _, news = bench.deliver(bench.upload(2, SMOKE, device="smoke-01"), store=False)
+        assert news
+        assert len(alarms(bench)) == 1
+        monkeypatch.undo()
+        bench.writer.changed()
+        for _ in range(5):
+            await bench.clock.advance(60)
+    assert bench.fates() == {"received": 3, "stored": 3, "quarantined": 0, "duplicated": 0}
+    assert [line["event"] for line in logs if line["event"] == "store_fault"] == ["store_fault"]
+    writing.cancel()
