@@ -17,10 +17,11 @@ export const SEVERITY = {
 export const rankOf = (severity) => SEVERITY[severity]?.rank ?? 0;
 export const byRank = (rank) => SEVERITIES[4 - rank] ?? null;
 
-/** Alarms by severity, then the newest first. */
+/** Alarms by severity, what lasts before what is over, then the newest first. */
 export function inOrder(alarms) {
   return [...alarms].sort((a, b) =>
-    rankOf(b.severity) - rankOf(a.severity) || b.began_ms - a.began_ms || (a.id < b.id ? -1 : 1));
+    rankOf(b.severity) - rankOf(a.severity) || (a.ended_ms !== null) - (b.ended_ms !== null) || b.began_ms - a.began_ms
+    || (a.id < b.id ? -1 : 1));
 }
 
 /** How many of these alarms stand at each level: {red, orange, yellow, blue}. */

@@ -73,7 +73,7 @@ def test_a_server_that_answers_before_the_first_picture_is_painted_is_heard(brow
         screen.wait_for(".quiet")
 
 
-def test_alarms_stand_by_severity_and_then_the_newest_first(browser, centre):
+def test_alarms_stand_by_severity_what_lasts_before_what_is_over_and_then_the_newest_first(browser, centre):
     with opened(browser, centre) as screen:
         screen.wait_for(".alarms li")
         shown = screen.page.locator(".alarms li.alarm").evaluate_all(
@@ -81,7 +81,10 @@ def test_alarms_stand_by_severity_and_then_the_newest_first(browser, centre):
         )
         rank = {"red": 0, "orange": 1, "yellow": 2, "blue": 3}
         standing = [alarm for alarm in centre.alarms.values() if alarm["suppression"] == "none"]
-        due = sorted(standing, key=lambda alarm: (rank[alarm["severity"]], -alarm["began_ms"]))
+        due = sorted(
+            standing,
+            key=lambda alarm: (rank[alarm["severity"]], alarm["ended_ms"] is not None, -alarm["began_ms"]),
+        )
         assert shown == [alarm["id"] for alarm in due]
 
 
