@@ -44,8 +44,16 @@ class Window:
         return len(self._sent)
 
     def link_lost(self) -> None:
-        """Forget what was on its way: all of it is to be sent again, one at a time at first."""
-        self._heard.append(None)
+        """Forget what was on its way: all of it is to be sent again, one at a time at first.
+
+        A loss right after a loss says nothing new: while the link is away and cannot be made, nothing grows here.
+        """
+        try:
+            known = self._heard[-1] is None  # :meth:`due` may take it at this moment: it forgets after us
+        except IndexError:
+            known = False
+        if not known:
+            self._heard.append(None)
 
     def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Free the places of what the consumer has committed.

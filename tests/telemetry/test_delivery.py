@@ -104,6 +104,23 @@ def test_a_link_lost_while_the_disk_is_asked_leaves_nothing_behind_that_was_neve
     box.close()
 
 
+def test_a_link_that_cannot_be_made_for_a_day_leaves_one_word_and_what_is_due_stays_the_same(tmp_path):
+    box = filled(tmp_path, 10)
+    window = opened_window(box)
+    assert [m.seq for m in window.due(box, 0.1)] == [2, 3, 4, 5]
+    window.acknowledged([(2, 2)])
+    for _ in range(17_000):
+        window.link_lost()
+    assert len(window._heard) == 2, "what was acknowledged, and one loss"
+    assert [m.seq for m in window.due(box, 0.2)] == [2], "the way is felt again"
+    for heard in (window.link_lost, lambda: window.acknowledged([(2, 2)]), window.link_lost):
+        heard()
+    assert len(window._heard) == 3, "a loss after an acknowledgement counts again"
+    assert [m.seq for m in window.due(box, 0.3)] == [2]
+    assert window.due(box, 0.4) == [], "still one at a time"
+    box.close()
+
+
 async def test_many_callers_share_few_commits(tmp_path):
     box = opened(tmp_path)
     commits = []
