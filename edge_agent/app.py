@@ -21,7 +21,7 @@ from edge_agent.report import Reporter
 from edge_agent.site import Site
 from edge_agent.stamps import sane, watch_clock
 from edge_agent.status import Board
-from edge_agent.storage import disk_is_back, open_outbox
+from edge_agent.storage import Storage, disk_is_back
 from edge_agent.tryout import try_out
 from edge_agent.upkeep import keep_up
 from edge_agent.uplink import Uplink
@@ -44,15 +44,18 @@ log = structlog.get_logger()
 async def run(path: Path, *, stop: asyncio.Event, clock: Clock | None = None) -> None:
     """Run the agent of this ``edge.toml`` until ``stop`` is set, then send what is left for at most five seconds."""
     clock, remote, again = clock or SystemClock(), Remote(path), True
-    while again:
-        again = await _one_life(remote.choose(), remote, stop, clock)
+    with Storage(clock) as storage:
+        while again:
+            again = await _one_life(remote.choose(), remote, stop, storage, clock)
     log.info("agent_down", config=str(path))
 
 
-async def _one_life(chosen: Chosen, remote: Remote, stop: asyncio.Event, clock: Clock) -> bool:
+async def _one_life(
+    chosen: Chosen, remote: Remote, stop: asyncio.Event, storage: Storage, clock: Clock
+) -> bool:
     """Run with one configuration; return whether to go on with another."""
     config = chosen.config
-    outbox, homeless = open_outbox(config, clock)
+    outbox, homeless = storage.open(config)
     async with Keeper(outbox) as keeper, contextlib.AsyncExitStack() as stack:
         agent = await _Agent.make(chosen, remote, keeper, clock)
         agent.homeless = homeless
@@ -139,7 +142,7 @@ class _Agent:
             if stop.is_set():
                 notify("STOPPING=1")
             if stop.is_set() or self.homeless:
-                await self._drain()
+                await self._drain(stopping=stop.is_set())
             else:
                 await self._flush()
             if stop.is_set():
@@ -262,17 +265,18 @@ class _Agent:
         return f"uplink {way}; {used} bytes wait"
 
     async def _flush(self) -> None:
+        await self.site.settle()
         try:
             async with asyncio.timeout(_DRAIN_S):
                 await self._gatherer.flush(ending=True)
         except (TimeoutError, Unavailable) as error:
             log.error("readings_lost_at_stop", problem=str(error))
 
-    async def _drain(self) -> None:
+    async def _drain(self, *, stopping: bool) -> None:
         try:
             if not (left := await self._sent()):
                 return
-            if self.homeless:
+            if self.homeless and stopping:
                 log.error("readings_lost_at_stop", problem=self.homeless, messages=left)
             else:
                 log.info("uploads_wait_for_the_next_start", messages=left)
@@ -281,6 +285,7 @@ class _Agent:
 
     async def _sent(self) -> int:
         """Wait until the cloud has everything, for at most five seconds; return how many messages it has not."""
+        await self.site.settle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 await self._gatherer.flush(ending=True)
@@ -288,4 +293,5 @@ class _Agent:
                     self._keeper.changed.clear()
                     if (await self._keeper.counters()).messages:
                         await self._keeper.changed.wait()
+        await self.site.settle()  # an outbox that was full may have room only now
         return (await self._keeper.counters()).messages

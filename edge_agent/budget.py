@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _DAY_MS = 86_400_000
 _FOR_ALARMS = 0.1
+NOTE = "budget"
 OVERHEAD_BYTES = 60  # headers and the acknowledgement of one message, about
 
 
@@ -60,3 +61,9 @@ class Budget:
         today = self._clock.now_ms() // _DAY_MS
         if today != self._day:
             self._day, self.spent = today, 0
+
+
+def merged(earlier: str, later: str) -> str:
+    """Return one note of two whose bytes were spent one after the other: together where it was on one day."""
+    (was, before), (day, spent) = (map(int, note.split(":")) for note in (earlier, later))
+    return f"{day}:{before + spent}" if was == day else max((was, earlier), (day, later))[1]

@@ -185,6 +185,10 @@ class Commander:
         self._waiting.put_nowait(errand)
         return errand.done
 
+    async def settle(self) -> None:
+        """Put on record what the disk has not taken yet, if it takes it now."""
+        await self._memory.settle()
+
     async def run(self) -> None:
         """Carry out what was accepted, for ever; each bus does one at a time, in the order they came."""
         async with asyncio.TaskGroup() as tasks:

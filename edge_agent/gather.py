@@ -26,7 +26,7 @@ MOST_READINGS = 200  # about 60 kB of JSON
 HELD_READINGS = 20_000  # in memory while the disk takes nothing
 _RETRY_S = 1.0
 _NOTE_S = 5.0  # what waits for a window's end is written down so often
-_NOTE = "held"
+NOTE = "held"
 log = structlog.get_logger()
 
 
@@ -79,7 +79,7 @@ class Gatherer:
 
     async def restore(self) -> None:
         """Take up what waited for a window's end when the agent was killed."""
-        note = await self._keeper.look(lambda box: box.note(_NOTE))
+        note = await self._keeper.look(lambda box: box.note(NOTE))
         if note and note != "[]":
             self._readings += msgspec.json.decode(note, type=list[Reading])
             self._arrived.set()
@@ -168,7 +168,7 @@ class Gatherer:
 
         def write(box: Outbox) -> None:
             _withhold(box, withheld)
-            box.set_note(_NOTE, msgspec.json.encode(held).decode())
+            box.set_note(NOTE, msgspec.json.encode(held).decode())
 
         await self._keeper.transact(write)
         self._reporter.is_written(withheld)
@@ -216,3 +216,9 @@ def _halves(reading: Reading) -> list[Reading]:
         halves.append(msgspec.structs.replace(reading, values=values, quality=quality))
     halves[1] = msgspec.structs.replace(halves[1], attributes={})
     return halves
+
+
+def merged(earlier: str, later: str) -> str:
+    """Return one note of two that each hold what waited for the end of a window."""
+    held = [reading for note in (earlier, later) for reading in msgspec.json.decode(note, type=list[Reading])]
+    return msgspec.json.encode(held).decode()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from device_profiles.vocabulary import load_classes
+from edge_agent.carried import JUDGED
 from rules.engine import Engine
 from rules.frame import Frame
 from rules.pack import FOLDER, RulePack, load_pack, parse_pack
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from telemetry.readings import Reading
     from telemetry.transitions import Transition
 
-_NOTE = "judged:"
 log = structlog.get_logger()
 
 
@@ -91,7 +91,7 @@ class Judge:
 
     async def restore(self) -> None:
         """Take up what stood before the restart, so that it neither begins nor is acted on again."""
-        notes = await self._keeper.look(lambda box: {name: box.note(_NOTE + name) for name in self._judged})
+        notes = await self._keeper.look(lambda box: {name: box.note(JUDGED + name) for name in self._judged})
         try:
             self._state = State.load({name: base64.b64decode(note) for name, note in notes.items() if note})
         except Malformed as error:
@@ -148,7 +148,7 @@ class Judge:
 
         def write(box: Outbox) -> None:
             for name, dump in dumps.items():
-                box.set_note(_NOTE + name, dump)
+                box.set_note(JUDGED + name, dump)
             self._record(box, transitions=found)
 
         try:

@@ -18,12 +18,14 @@ from telemetry.commands import Command, CommandResult, CommandState
 from telemetry.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_agent.record import Recorder
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
     from telemetry.outbox import Outbox
 
-_NOTE = "commands"
+NOTE = "commands"
 _MOST_KNOWN = 2000  # ids; they are written down with each step
 _KEPT_MS = 3_600_000  # after its id has expired anyway
 _AGAIN_S = 5.0  # between two tries to put on record what the disk did not take
@@ -58,11 +60,12 @@ class Memory:
         self.ids: dict[str, Known] = {}
         self.interlocks = Interlocks()
         self._unsaid: list[CommandResult] = []  # what the disk has not taken yet
+        self._left_out = 0  # how many of them were too many
         self._writing = asyncio.Lock()
 
     async def restore(self) -> None:
         """Remember what was written down before the restart."""
-        note = await self._keeper.look(lambda box: box.note(_NOTE))
+        note = await self._keeper.look(lambda box: box.note(NOTE))
         if note:
             known = msgspec.json.decode(note, type=_Note)
             self.ids, self.interlocks = known.ids, Interlocks(known.acted)
@@ -93,10 +96,11 @@ class Memory:
         async with self._writing:
             self._forget()
             note = msgspec.json.encode(_Note(self.ids, self.interlocks.acted)).decode()
-            results = (*self._unsaid, *results)
+            if not (results := (*self._unsaid, *results)):
+                return
 
             def write(box: Outbox) -> None:
-                box.set_note(_NOTE, note)
+                box.set_note(NOTE, note)
                 self._record(box, results=results)
 
             try:
@@ -106,16 +110,33 @@ class Memory:
                     raise
                 if len(results) > len(self._unsaid):
                     log.error("not_on_record_yet", id=results[-1].id, problem=str(error))
-                self._unsaid = list(results[-_MOST_UNSAID:])
+                self._leave_unsaid(results)
             else:
-                self._unsaid = []
+                if self._left_out:
+                    log.error("on_record_again", results_lost=self._left_out)
+                self._unsaid, self._left_out = [], 0
+
+    def _leave_unsaid(self, results: Sequence[CommandResult]) -> None:
+        """Keep the newest of what the disk did not take; say so when the first is lost, and how many were in the end."""
+        over = max(0, len(results) - _MOST_UNSAID)
+        if over and not self._left_out:
+            log.error(
+                "results_lost", oldest=results[0].id, most=_MOST_UNSAID,
+                way_out="free disk space or mend the disk: until then each result costs the oldest that waits",
+            )  # fmt: skip
+        self._left_out += over
+        self._unsaid = list(results[over:])
 
     async def catch_up(self) -> None:
         """Put on record, for ever, what the disk did not take."""
         while True:
             await self._clock.sleep(_AGAIN_S)
-            if self._unsaid:
-                await self.write_down()
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Put on record what the disk did not take, if it takes it now."""
+        if self._unsaid:
+            await self.write_down()
 
     def _forget(self) -> None:
         """Forget what cannot come again and has come to its end."""
@@ -123,3 +144,20 @@ class Memory:
         for name, known in list(self.ids.items()):
             if known.state.is_final and known.not_after + _KEPT_MS <= now:
                 del self.ids[name]
+
+
+def merged(earlier: str, later: str) -> str:
+    """Return one note of two: every id, as far as either knows it to have come, and whenever an actuator acted."""
+    was, now = (msgspec.json.decode(note, type=_Note) for note in (earlier, later))
+    ids = dict(was.ids)
+    for name, known in now.ids.items():
+        ids[name] = max(known, was.ids.get(name, known), key=_how_far)
+    acted = {
+        actuator: sorted({*was.acted.get(actuator, ()), *now.acted.get(actuator, ())})
+        for actuator in was.acted.keys() | now.acted.keys()
+    }
+    return msgspec.json.encode(_Note(ids, acted)).decode()
+
+
+def _how_far(known: Known) -> int:
+    return 2 if known.state.is_final else int(known.state is CommandState.EXECUTED)

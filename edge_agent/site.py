@@ -89,6 +89,10 @@ class Site:
             if self._judge is not None:
                 tasks.create_task(self._judge.run())
 
+    async def settle(self) -> None:
+        """Put on record what the outbox has not taken yet, if it takes it now."""
+        await self.commander.settle()
+
     @property
     def hears(self) -> Mapping[str, Callable[[bytes], Awaitable[None]]]:
         """What to do with messages on the agent's topics."""

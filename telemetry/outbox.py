@@ -260,6 +260,11 @@ class Outbox:
             value = self._meta(f"note:{key}")
         return None if value is None else str(value)
 
+    def notes(self) -> dict[str, str]:
+        """Return every word the owner has left, by its key."""
+        with mapped():
+            return {key: str(word) for key, word in self._tallies("note").items()}
+
     def withhold(self, policy: str, samples: int) -> None:
         """Count samples that a report policy kept back, in the current transaction."""
         with mapped():
