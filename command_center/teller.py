@@ -95,13 +95,13 @@ class Teller:
                 if limiter := self._limiters.get(row.channel):
                     lane = msgspec.json.decode(row.body, type=Body).lane if limiter.lanes > 1 else 0
                     limiter.remember([(row.person, row.sent_ms, lane)])
-            waiting = (_notices.c.state == "pending") & _notices.c.channel.in_(list(self._channels))
-            left = waiting & _notices.c.person.not_in(list(self._told.setup.people))
-            gone = (await db.execute(sa.select(_notices).where(left))).all()
+            nowhere = _notices.c.channel.not_in(list(self._channels))
+            left = nowhere | _notices.c.person.not_in(list(self._told.setup.people))
+            gone = (await db.execute(sa.select(_notices).where((_notices.c.state == "pending") & left))).all()
         for row in gone:
-            await self._record(
-                row, Receipt("failed_perm", "gone", "notify.yaml does not name this person"), now
-            )
+            what = "person" if row.channel in self._channels else "channel"
+            receipt = Receipt("failed_perm", "gone", f"notify.yaml does not name this {what}")
+            await self._record(row, receipt, now)
 
     async def _take_up(self, name: str) -> None:
         """The database went away while it noted what is sent: what it did note was not sent yet."""
@@ -278,16 +278,8 @@ class Teller:
         body = msgspec.structs.replace(
             body, code=receipt.code[:64], said=receipt.reason, digest=receipt.digest
         )
-        limiter = self._limiters[row.channel]
-        own = receipt.code in {"limit", "gone"}  # no vendor said so
-        if receipt.outcome == "failed_perm" and not own and row.attempts + 1 < limiter.lanes:
-            receipt = msgspec.structs.replace(
-                receipt, outcome="failed_temp", wait_s=_REST_S
-            )  # it may be this robot alone
-        if receipt.wait_s:
-            limiter.block(now + int(receipt.wait_s * 1000), body.lane)
-            if not limiter.is_blocked(now):  # another robot may speak
-                receipt = msgspec.structs.replace(receipt, wait_s=0.0)
+        if receipt.code not in {"limit", "gone"}:  # a vendor said so
+            receipt = self._by_lane(row, body.lane, receipt, now)
         values: dict[str, Any] = {"state": receipt.outcome, "done_ms": now, "body": msgspec.json.encode(body)}
         if receipt.provider_id:
             values["provider_id"] = receipt.provider_id
@@ -295,7 +287,7 @@ class Teller:
         if receipt.outcome in SENT or receipt.outcome == "failed_perm":
             values["body"] = msgspec.json.encode(msgspec.structs.replace(body, message=None))
         if receipt.outcome not in SENT:
-            schedule = getattr(self._told.kinds[row.channel], "RETRIES_S", ())
+            schedule = getattr(self._told.kinds.get(row.channel), "RETRIES_S", ())
             again_ms = retry_ms(row, receipt, bool(body.left), schedule)
             if again_ms is not None:
                 values |= {"state": "pending", "due_ms": now + again_ms, "done_ms": None}
@@ -322,6 +314,19 @@ class Teller:
             )
         self._on_told({row.alarm})
 
+    def _by_lane(self, row: Any, lane: int, receipt: Receipt, now: int) -> Receipt:
+        """Rest the robot that spoke, as far as its vendor wants; return what it means for the channel with all its robots."""
+        limiter = self._limiters[row.channel]
+        if receipt.outcome == "failed_perm" and row.attempts + 1 < limiter.lanes:
+            receipt = msgspec.structs.replace(
+                receipt, outcome="failed_temp", wait_s=_REST_S
+            )  # it may be this robot alone
+        if receipt.wait_s:
+            limiter.block(now + int(receipt.wait_s * 1000), lane)
+            if not limiter.is_blocked(now):  # another robot may speak
+                receipt = msgspec.structs.replace(receipt, wait_s=0.0)
+        return receipt
+
     def _onward(self, row: Any, body: Body, now: int) -> dict[str, Any] | None:
         person = self._told.setup.people.get(row.person)  # what stood in notify.yaml then may be gone
         reach = person.reach if person else {}
@@ -343,9 +348,8 @@ class Teller:
 
     async def _expire(self, name: str, now: int) -> None:
         c = _notices.c
-        mine = (c.channel == name) & (c.created_ms < now - self._lasts_ms[name])
-        nobodys = c.channel.not_in(list(self._channels)) & (c.created_ms < now - EXPIRES_MS)
-        old = (c.state == "pending") & (mine | nobodys)
+        mine = (c.channel == name) & (c.state == "pending")
+        old = mine & (c.created_ms < now - self._lasts_ms[name])
         async with self._store.read() as db:
             if (await db.execute(sa.select(_notices.c.id).where(old).limit(1))).first() is None:
                 return
