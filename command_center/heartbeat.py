@@ -17,7 +17,9 @@ import structlog
 
 from command_center.channel import Message
 from command_center.notices import SENT
+from command_center.tables import alarms as _alarms
 from command_center.tables import notices as _notices
+from command_center.tables import steps as _steps
 from telemetry.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 SILENT_S = 180.0
 """Three beats of a minute: silence for longer is an alarm."""
 _UNSAID_MS = 60_000
-"""A red message that may go and has not gone for so long: the desk does not tell people any more."""
+"""What should be said for so long and is not said: the desk does not tell people any more."""
 log = structlog.get_logger()
 
 
@@ -78,17 +80,30 @@ class Heartbeat:
             return "feed: no heartbeat of ingest"
         try:
             await self._store.prove()
-            if await self._is_mute():
-                return "telling: a red message waits"
+            return await self._muteness()
         except Unavailable as error:
             return str(error)
-        return ""
 
-    async def _is_mute(self) -> bool:
-        late = self._clock.now_ms() - _UNSAID_MS
-        waits = _notices.c.urgent & (_notices.c.state == "pending") & (_notices.c.due_ms < late)
+    async def _muteness(self) -> str:
+        """Return what shows that people are not told, nothing where they are.
+
+        One channel that fails while somebody heard of the alarm by another is no muteness: the desk does tell.
+        """
+        late, c, a = self._clock.now_ms() - _UNSAID_MS, _notices.c, _alarms.c
+        held_up = (c.state == "pending") & (c.due_ms < late) | (c.state == "sending") & (c.sent_ms < late)
+        red = (c.alarm == a.id) & c.urgent
+        missed = sa.exists().where(red & c.state.not_in([*SENT, "cancelled"]) & (c.created_ms < late))
+        heard = sa.exists().where(red & c.state.in_(SENT))
+        signs = {
+            "a step is overdue": sa.select(_steps.c.id).where((_steps.c.state == "pending") & (_steps.c.due_ms < late)),
+            "a red message waits": sa.select(c.id).where(c.urgent & held_up),
+            "nobody could be told of a red alarm": sa.select(a.id).where(a.is_open & a.asks & missed & ~heard),
+        }  # fmt: skip
         async with self._store.read() as db:
-            return (await db.execute(sa.select(_notices.c.id).where(waits).limit(1))).first() is not None
+            for sign, query in signs.items():
+                if (await db.execute(query.limit(1))).first() is not None:
+                    return f"telling: {sign}"
+        return ""
 
     async def _send(self) -> str:
         config, now = self._config, self._clock.now_ms()

@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from centers import Feed as IngestsEnd
 from centers import start, stop, write_config
-from desks import opened
+from desks import WANG, deed, opened, take
+from tellers import telling
 from test_center import fed
 from test_lifecycle import LIFE
 from waiting import wait_until
@@ -104,6 +105,63 @@ async def test_nothing_is_sent_while_something_behind_it_does_not_work(watched, 
     monkeypatch.setattr(webhook.Gate, "check", lambda *_: "127.0.0.1")
     assert await watched.beat.beat()
     assert watched.beat.unheard_s() == 0
+
+
+@pytest.fixture
+async def telling_too(tmp_path, monkeypatch, url, clock):
+    """A desk that tells people, and what of its telling keeps its heartbeat back."""
+    async with telling(tmp_path, monkeypatch, url, clock) as told:
+        feed = SimpleNamespace(connected=True, silent_s=lambda: 5.0)
+        told.trouble = Heartbeat(None, None, told.desk.store, feed, clock)._trouble
+        yield told
+
+
+async def test_steps_that_nobody_turns_into_messages_hold_the_beat_back(telling_too, clock):
+    await take(telling_too.desk, LIFE[1])
+    await telling_too.turn()
+    assert await telling_too.trouble() == ""
+    await clock.move(121)
+    assert await telling_too.trouble() == "telling: a step is overdue"
+    await telling_too.turn()
+    assert await telling_too.trouble() == ""
+
+
+async def test_a_red_message_that_is_being_sent_without_an_end_holds_the_beat_back(telling_too, clock):
+    await take(telling_too.desk, LIFE[1])
+    async with telling_too.desk.store.change() as db:
+        await db.execute(notices.update().values(state="sending", sent_ms=clock.now))
+    await clock.move(59)
+    assert await telling_too.trouble() == ""
+    await clock.move(2)
+    assert await telling_too.trouble() == "telling: a red message waits"
+
+
+@pytest.mark.parametrize("fault", ["http500", "isv.MOBILE_NUMBER_ILLEGAL"])
+async def test_a_red_alarm_of_which_every_message_fails_holds_the_beat_back_until_somebody_knows(
+    telling_too, fault
+):
+    telling_too.vendors.faults["wecom_app", "wang"] = "invaliduser"
+    for vendor in ("aliyun_sms", "aliyun_voice"):
+        telling_too.vendors.faults[vendor, ""] = fault
+    await take(telling_too.desk, LIFE[1])
+    await telling_too.over(65, step_s=5)
+    assert telling_too.got() == []
+    assert await telling_too.trouble() == "telling: nobody could be told of a red alarm"
+    await telling_too.desk.do(LIFE[1].alarm, deed("acknowledge"), WANG)
+    assert await telling_too.trouble() == ""
+
+
+async def test_one_channel_that_fails_while_somebody_heard_by_another_holds_no_beat_back(telling_too, clock):
+    telling_too.vendors.faults["wecom_app", "wang"] = "invaliduser"
+    await take(telling_too.desk, LIFE[1])
+    await telling_too.turn()
+    async with telling_too.desk.store.change() as db:
+        later = {"state": "pending", "due_ms": clock.now + 3_600_000}
+        await db.execute(notices.update().where(notices.c.state == "failed").values(**later))
+    await clock.move(59)
+    await telling_too.turn()
+    await clock.move(2)
+    assert await telling_too.trouble() == ""
 
 
 async def test_a_watcher_that_refuses_is_counted_by_how_long_he_has_not_heard(watched, clock):
