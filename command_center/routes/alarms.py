@@ -12,7 +12,7 @@ from command_center import incidents, listing, notices, runs
 from command_center.answers import Missing, as_json
 from command_center.deeds import Deed, Kind
 from command_center.openapi import answers
-from command_center.people.rights import Right, act_of, needs, person_of, touch
+from command_center.people.rights import Right, act_of, needs, touch
 from command_center.people.sight import seen_by
 from command_center.shapes import Colour
 from command_center.shapes.desk import AlarmNow, AlarmRecord, Sweep, Swept
@@ -149,13 +149,13 @@ def add(api: FastAPI, center: Center) -> None:
     )
     @answers(Swept, Sweep)
     async def post_many(many: Many, request: Request) -> Response:
-        person, elsewhere, wanted = person_of(request), {}, []
-        of = await desk.devices_of(seen.id for seen in many.alarms)
-        for seen in many.alarms:
-            if seen.id in of and not person.is_charged_with(center.places_of(of[seen.id])):
-                elsewhere[seen.id] = "outside your areas"
+        seen, elsewhere, wanted = seen_by(request), {}, []
+        of = await desk.devices_of(one.id for one in many.alarms)
+        for one in many.alarms:
+            if seen is not None and one.id in of and of[one.id] not in seen:
+                elsewhere[one.id] = "outside your areas"
             else:
-                wanted.append((seen.id, seen.version))
+                wanted.append((one.id, one.version))
         if many.dry_run:
             return as_json(await _summary([key for key, _ in wanted]))
         done, left = await desk.acknowledge_all(wanted, many.comment.strip(), act_of(request))

@@ -182,12 +182,24 @@ async def test_one_event_is_written_once_for_all_who_see_the_same(world):
     assert visible("alarm", {"device": "e"}, areas[0]) is None
 
 
-async def test_while_the_registry_is_not_known_who_has_areas_is_told_so_instead_of_nothing_stands(parted):
+async def test_while_the_registry_is_not_known_who_has_areas_is_told_so_instead_of_nothing_stands(
+    parted, monkeypatch
+):
     registry, parted.center.data.devices = parted.center.data.devices, {}
+    monkeypatch.setitem(parted.center.data.known, "devices", [])
     for path in ("/api/alarms", "/api/overview", "/api/stream", f"/api/alarms/{NORTH.alarm}"):
         answer = await parted.ask("GET", path, HERE)
         assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "registry"), path
         assert answer.headers["retry-after"] == "5"
+    until = parted.clock.now_ms() + 60_000
+    deeds = {
+        "/api/alarms/acknowledge": {"alarms": [{"id": NORTH.alarm}]},
+        "/api/holds": {"device": NORTH.device, "reason": "检修", "until_ms": until},
+        "/api/plans/p/drill": {"device": NORTH.device},
+    }
+    for path, asked_for in deeds.items():
+        answer = await parted.ask("POST", path, HERE, json=asked_for)
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "registry"), path
     assert (await parted.ask("GET", "/api/alarms", ALL)).json() != []
     assert (await parted.ask("GET", "/api/session", HERE)).json()["person"]["areas"] == ["史河街道"]
     parted.center.data.devices = registry
