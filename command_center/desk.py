@@ -40,7 +40,7 @@ class Follower(Protocol):
     """Writes what follows from changes of alarms, in the same transaction as the changes themselves."""
 
     async def __call__(
-        self, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int
+        self, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int, /
     ) -> None:
         """Follow each ``(before, after)``; ``before`` is None for a new alarm."""
 

@@ -49,10 +49,7 @@ class Floods:
         self._since_ms: int | None = None
 
     async def __call__(
-        self,
-        db: AsyncConnection,  # noqa: ARG002 - it only counts
-        changes: Sequence[tuple[Alarm | None, Alarm]],
-        now_ms: int,
+        self, _: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int
     ) -> None:
         """Count the newcomers."""
         for before, after in changes:

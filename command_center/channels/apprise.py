@@ -95,7 +95,7 @@ def service_of(url: str, address: str) -> Any:
 class Channel:
     """The address stands where the URL has ``{address}``."""
 
-    def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:  # noqa: ARG002
+    def __init__(self, config: Config, _: aiohttp.ClientSession) -> None:
         self._config, self._free = config, threading.Semaphore(_AT_ONCE)
 
     async def send(self, message: Message, address: str) -> Receipt:

@@ -39,7 +39,7 @@ def refusal(code: int, words: bytes | str) -> Receipt:
 class Channel:
     """The address is a mailbox."""
 
-    def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:  # noqa: ARG002
+    def __init__(self, config: Config, _: aiohttp.ClientSession) -> None:
         self._config = config
 
     async def send(self, message: Message, address: str) -> Receipt:

@@ -23,7 +23,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Channel:
     """The address is a topic."""
 
-    def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:  # noqa: ARG002
+    def __init__(self, config: Config, _: aiohttp.ClientSession) -> None:
         self._broker = config.broker
 
     async def send(self, message: Message, address: str) -> Receipt:
