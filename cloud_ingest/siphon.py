@@ -16,6 +16,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,6 +61,13 @@ class Siphon(paho.Client):
         if together and self.is_connected():
             # As a PUBACK, because paho does nothing more about one that is sent.
             self._packet_queue(_PUBACK, together, 0, 0)
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Read until the socket gives no more: for what is held here, paho would wait for the socket to wake it."""
+        while True:
+            outcome = super().loop_read(max_packets)
+            if outcome or self._read_from is not self._sock or packet_at(self._held, self._place) is None:
+                return outcome
 
     def _sock_recv(self, bufsize: int) -> bytes:
         """Return what paho may read: at most ``bufsize`` bytes of a packet that is not for ``arrived``."""

@@ -132,6 +132,17 @@ def test_half_a_packet_of_an_old_connection_is_forgotten():
     assert len(arrived) == 1
 
 
+def test_what_came_together_is_read_before_the_socket_is_waited_for():
+    """paho reads a packet each time its socket wakes it; an alarm behind a status would wait for the next message."""
+    client, arrived = siphon()
+    statuses = []
+    client.on_message = lambda _client, _data, message: statuses.append(message.topic)
+    client._sock = Socket([OTHER + OTHER + UP + OTHER + UP + UP[:50]])
+    assert client.loop_read() == paho.MQTT_ERR_SUCCESS
+    client._sock = None
+    assert (len(statuses), len(arrived)) == (3, 2)
+
+
 @given(st.lists(st.binary(max_size=40), max_size=8))
 @settings(max_examples=300, deadline=None)
 def test_arbitrary_bytes_come_out_as_they_went_in_or_as_uploads(pieces):
