@@ -289,9 +289,6 @@ class _Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 await self._gatherer.flush(ending=True)
-                while (await self._keeper.counters()).messages:
-                    self._keeper.changed.clear()
-                    if (await self._keeper.counters()).messages:
-                        await self._keeper.changed.wait()
+                await self._uplink.emptied()
         await self.site.settle()  # an outbox that was full may have room only now
         return (await self._keeper.counters()).messages

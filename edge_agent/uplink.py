@@ -37,6 +37,7 @@ _LONGEST_WAIT_S = 5.0
 _MOST_ACK_BYTES = 64 * 1024
 _TELL_S = 60.0
 _FAREWELL_S = 2.0
+_MOST_HEARD = 256  # of one topic; then the way is not read on until one is done with
 log = structlog.get_logger()
 
 
@@ -58,6 +59,7 @@ class Uplink:
     ) -> None:
         self._config, self._keeper, self._clock, self._status = config, keeper, clock, status
         self._hears = {topics.ack(config.area, config.agent): self._freed, **hears}
+        self._heard = {topic: asyncio.Queue[bytes](_MOST_HEARD) for topic in self._hears}
         way = config.uplink
         self.budget = budget
         self.window = LiveFirst(
@@ -74,11 +76,35 @@ class Uplink:
         """Set while the way is open and the cloud has been told of it."""
         self.tell = asyncio.Event()
         """To be set when the status has changed and the cloud should hear of it now."""
+        self._freeing = asyncio.Event()
         self.since = 0  # UTC ms of the way's opening
         self.problem = ""
 
     async def run(self) -> None:
         """Keep the way open and the messages moving, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for topic, hear in self._hears.items():
+                tasks.create_task(self._heed(self._heard[topic], hear))
+            await self._keep_open()
+
+    async def _heed(self, heard: asyncio.Queue[bytes], hear: Hear) -> None:
+        """Do what messages of one topic ask for, in their order.
+
+        Not in the session: what has come is done though the way is cut meanwhile (a command that is half accepted
+        would be refused for ever), and no command waits until a configuration has been judged.
+        """
+        while True:
+            await hear(await heard.get())
+
+    async def emptied(self) -> None:
+        """Return when nothing waits any more: the cloud has everything."""
+        while True:
+            self._freeing.clear()  # an event of its own: the keeper's is the sender's, who would miss what was put
+            if not (await self._keeper.counters()).messages:
+                return
+            await self._freeing.wait()
+
+    async def _keep_open(self) -> None:
         while True:  # each lost session begins the back-off anew
             async for attempt in AsyncRetrying(
                 wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_WAIT_S),
@@ -193,8 +219,8 @@ class Uplink:
 
     async def _receive(self, link: Link) -> None:
         async for topic, payload in link.receive():
-            if topic in self._hears:
-                await self._hears[topic](payload)
+            if topic in self._heard:
+                await self._heard[topic].put(payload)
 
     async def _freed(self, payload: bytes) -> None:
         try:
@@ -210,6 +236,7 @@ class Uplink:
                 return
             self.window.acknowledged(ack.ranges)
             self._keeper.changed.set()
+            self._freeing.set()
 
     def _note(self, problem: str) -> None:
         """Log the state of the way once, and again when it changes."""

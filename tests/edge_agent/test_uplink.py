@@ -13,10 +13,11 @@ from edge_agent.budget import Budget
 from edge_agent.config import load_config
 from edge_agent.uplink import Uplink
 from edge_agent.way import Way
+from telemetry import codecs, topics
 from telemetry.errors import Unavailable
 from telemetry.keeper import Keeper
 from telemetry.outbox import Outbox
-from telemetry.readings import AgentStatus
+from telemetry.readings import Ack, AgentStatus
 from telemetry.testing import ManualClock
 
 
@@ -26,22 +27,27 @@ class PaperWay:
     CODEC, WINDOW, PATIENCE_S, MOST_BYTES, LARGEST_BYTES = "json", 4, 2.0, 10_000, 10_000
 
     def __init__(self, lasts):
-        self.lasts, self.sessions = lasts, 0
+        self.lasts, self.sessions, self.sent = lasts, 0, []
+        self.says, self.cut, self.is_free = asyncio.Queue(), asyncio.Event(), asyncio.Event()
+        self.is_free.set()
 
     @contextlib.asynccontextmanager
     async def connect(self, _config, _calling, _clock):
         self.sessions, self.traffic = self.sessions + 1, 0
         yield self
 
-    async def send(self, _topic, _payload, *, retain=False):
+    async def send(self, topic, payload, *, retain=False):
         del retain
+        self.sent.append((topic, payload))
+        await self.is_free.wait()
         if self.traffic >= 100 * self.lasts:
             raise Unavailable("cut")
         self.traffic += 100
 
     async def receive(self):
-        await asyncio.Event().wait()
-        yield "", b""
+        while (said := await self.says.get()) is not None:
+            yield said
+        raise Unavailable("cut")
 
 
 @pytest.fixture
@@ -52,10 +58,10 @@ async def uplink(tmp_path):
     async with Keeper(box) as keeper:
         await keeper.put(lambda _: b"{}", samples=1)
 
-        def made(way):
+        def made(way, hears=None):
             config = msgspec.structs.replace(own, uplink=Way("paper", way, None, 0.5, 100_000))
             status = lambda since: AgentStatus("edge-01", since is not None, keeper.boot, since or 0)  # noqa: E731
-            return Uplink(config, keeper, clock, Budget(100_000, clock), status, {}), clock, keeper
+            return Uplink(config, keeper, clock, Budget(100_000, clock), status, hears or {}), clock, keeper
 
         yield made
 
@@ -81,3 +87,57 @@ async def test_a_full_disk_does_not_end_the_session_when_the_budget_cannot_be_wr
             await clock.advance(0.1)
             await asyncio.sleep(0.01)
         assert (one.up.is_set(), one.problem, way.sessions) == (True, "", 1)
+
+
+async def test_what_has_come_is_done_though_the_way_is_cut_and_waits_for_no_other_topic(uplink):
+    way, order, disk = PaperWay(1000), [], asyncio.Event()
+
+    async def slow(payload):
+        order.append(payload + b" begun")
+        await disk.wait()
+        order.append(payload + b" done")
+
+    async def quick(payload):
+        order.append(payload)
+
+    one, clock, _ = uplink(way, {"cmd": slow, "config": quick})
+    async with running(one.run()):
+        for said in (("cmd", b"c1"), ("cmd", b"c2"), ("config", b"v2"), None):
+            way.says.put_nowait(said)
+        await wait_until(lambda: way.sessions > 1 or clock.advance(1))
+        assert order == [b"c1 begun", b"v2"]
+        disk.set()
+        await wait_until(lambda: len(order) == 5)
+        assert order[2:] == [b"c1 done", b"c2 begun", b"c2 done"]
+
+
+async def test_who_waits_for_the_outbox_to_be_empty_takes_no_wake_up_from_the_sender(uplink):
+    """At a stop, what was put while a message was being sent waited until that one counted as lost."""
+    way = PaperWay(1000)
+    way.PATIENCE_S = 1000.0
+    one, clock, keeper = uplink(way)
+    ack, up = topics.ack("test", "edge-01"), topics.up("test", "edge-01")
+
+    def sent():
+        return [payload for topic, payload in way.sent if topic == up]
+
+    def acknowledge(seq):
+        way.says.put_nowait((ack, codecs.codec("json").encode(Ack(keeper.boot, ((seq, seq),)))))
+
+    async with running(one.run()):
+        await wait_until(lambda: len(sent()) == 1 or clock.advance(0.1))
+        acknowledge(1)
+        await wait_until(lambda: keeper.size == 0)
+        way.is_free.clear()
+        await keeper.put(lambda _: b"second", samples=1)
+        await wait_until(lambda: len(sent()) == 2)
+        await keeper.put(lambda _: b"third", samples=1)
+        emptied = asyncio.ensure_future(one.emptied())
+        await keeper.counters()
+        await keeper.counters()  # behind its look
+        way.is_free.set()
+        await wait_until(lambda: len(sent()) == 3)
+        assert not emptied.done()
+        acknowledge(2)
+        acknowledge(3)
+        await emptied
