@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from edge_agent import local
-from edge_agent.budget import Budget
+from edge_agent.budget import Budget, upload_bytes
 from edge_agent.buffer import Buffer
 from edge_agent.bus import run_bus
 from edge_agent.gather import Gatherer, Shape
@@ -81,7 +81,8 @@ class _Agent:
         self._keeper, self._clock = keeper, clock
         config, way = self._config, self._config.uplink.module
         classes = {d.id: d.profile.device_class for bus in config.buses for d in bus.devices}
-        shape = Shape(config.agent, way.CODEC, way.MOST_BYTES)
+        most_bytes = upload_bytes(way.MOST_BYTES, config.uplink.budget_bytes_per_day)
+        shape = Shape(config.agent, way.CODEC, most_bytes)
         self._gatherer = Gatherer(shape, keeper, clock, Reporter(config.report, classes), buffer)
         self._learned = Learned(config.outbox.path.with_suffix(".learned.json"))
         self.site = Site(config, keeper, shape, clock, self._gatherer.at_once, self._learned)

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry.outbox import Priority
+from telemetry.outbox import Priority, Queued
 from telemetry.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from telemetry.clock import Clock
-    from telemetry.outbox import Outbox, Queued
+    from telemetry.outbox import Outbox
     from telemetry.window import Ranges
 
 LIVE_MS = 60_000
+_MORE = 8  # messages that are looked at beyond those that there is room for
+_MOST_LOOKED_AT = 200  # messages that may not be sent; those behind so many wait with them
+_NOTHING = Queued(0, Priority.HISTORY, 0, 0, b"")
 _SMOOTH = 0.3  # weight of the newest batch in the measured rate
 
 
@@ -30,6 +33,7 @@ class LiveFirst(Window):
     """A window of ``size`` messages that gives history ``share`` (0 to 1) of the way's time.
 
     :param admit: says of a message, and whether it is history, if it may be sent now; what may not waits.
+    :param may_pass: whether the history behind this, which may not be sent now, may go before it.
     :param most_bytes: larger payloads wait for another way.
     """
 
@@ -42,9 +46,11 @@ class LiveFirst(Window):
         share: float,
         most_bytes: int,
         admit: Callable[[Queued, bool], bool],
+        may_pass: Callable[[Queued], bool] = lambda _: True,
     ) -> None:
         super().__init__(size, patience_s)
-        self._clock, self._share, self._most_bytes, self._admit = clock, share, most_bytes, admit
+        self._clock, self._share, self._most_bytes = clock, share, most_bytes
+        self._admit, self._may_pass = admit, may_pass
         self._batch: set[int] = set()  # history on its way
         self._planned: set[int] = set()  # history that was chosen last
         self._batch_bytes, self._batch_at, self._rest_until = 0, 0.0, 0.0
@@ -66,25 +72,50 @@ class LiveFirst(Window):
         """See the base class."""
         self.until = outbox.newest_before(self._clock.now_ms() - LIVE_MS)
         besides = set(self._sent)
-        # what was sent before may be history by now, and have to wait for the budget: it must not stand in the way
-        some = room + outbox.handed_out
-        chosen = [
-            message
-            for message in outbox.waiting(
-                some, besides=besides, after=self.until, most_bytes=self._most_bytes
-            )
-            if self._admit(message, not is_urgent(message.priority) and message.seq <= self.until)
-        ][:room]
+        chosen = self._admitted(
+            lambda some, seen: outbox.waiting(
+                some, besides=besides | seen, after=self.until, most_bytes=self._most_bytes
+            ),
+            room,
+        )
         besides.update(message.seq for message in chosen)
         room = min(room - len(chosen), max(1, self.size // 2))
-        if room > 0 and self.until and not self._batch and now >= self._rest_until:
-            batch = [
-                message
-                for message in outbox.history(room, self.until, besides=besides, most_bytes=self._most_bytes)
-                if self._admit(message, True)
-            ]
+        if (
+            room > 0
+            and self._admit(_NOTHING, True)
+            and self.until
+            and not self._batch
+            and now >= self._rest_until
+        ):
+            batch = self._admitted(
+                lambda some, seen: outbox.history(
+                    some, self.until, besides=besides | seen, most_bytes=self._most_bytes
+                ),
+                room,
+                self._may_pass,
+            )
             self._planned = {message.seq for message in batch}
             chosen += batch
+        return chosen
+
+    def _admitted(
+        self,
+        more: Callable[[int, set[int]], list[Queued]],
+        room: int,
+        may_pass: Callable[[Queued], bool] = lambda _: True,
+    ) -> list[Queued]:
+        """Return up to ``room`` of what there is that may be sent now, and not behind what they may not pass."""
+        chosen: list[Queued] = []
+        seen: set[int] = set()
+        while len(chosen) < room and len(seen) < _MOST_LOOKED_AT and (found := more(room + _MORE, seen)):
+            for message in found:
+                seen.add(message.seq)
+                if self._admit(message, not is_urgent(message.priority) and message.seq <= self.until):
+                    chosen.append(message)
+                elif not may_pass(message):
+                    return chosen
+                if len(chosen) == room:
+                    break
         return chosen
 
     def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:

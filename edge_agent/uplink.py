@@ -69,6 +69,7 @@ class Uplink:
             share=way.history_share,
             most_bytes=way.largest_bytes,
             admit=self.budget.allows,
+            may_pass=self.budget.may_pass,
         )
         self._traffic = 0  # of the link in use, as far as the budget knows it
         self.link: Link | None = None

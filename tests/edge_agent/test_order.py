@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.budget import Budget
+from edge_agent.budget import Budget, upload_bytes
 from edge_agent.gather import GapMessage
 from edge_agent.order import LiveFirst
 from telemetry.outbox import Outbox, Priority, Queued
@@ -131,6 +131,51 @@ async def test_what_is_too_large_for_this_way_waits_and_stops_nobody(tmp_path):
     assert [m.seq for m in window.due(box, 0)] == small
     assert box.counters().messages == 2
     box.close()
+
+
+MIDNIGHT = 1_764_028_800_000  # UTC, of a day on which history waits for what does not fit
+PER_DAY = 20_000
+
+
+async def test_history_that_is_too_large_for_what_is_left_goes_in_the_end_and_stops_the_rest_for_a_day_at_most(
+    tmp_path,
+):
+    clock = ManualClock(MIDNIGHT)
+    budget, box = Budget(PER_DAY, clock), Outbox.open(tmp_path / "o.db", max_bytes=10**7, now_ms=clock.now_ms)
+    window = LiveFirst(
+        clock, 4, 2.0, share=1, most_bytes=10**6, admit=budget.allows, may_pass=budget.may_pass
+    )  # fmt: skip
+    never, large = put(box, 1, size=PER_DAY), put(box, 1, size=12_000)
+    small = put(box, 100, size=300)
+    sent_on = {}  # seq → day
+    for hour in range(96):
+        await clock.advance(3600)
+        budget.spend(200)  # for what happens now
+        while messages := window.due(box, clock.monotonic()):
+            budget.spend(sum(len(m.payload) + 60 for m in messages))
+            sent_on |= {m.seq: hour // 24 for m in messages}
+            acknowledge(box, window, [m.seq for m in messages])
+    assert set(sent_on) == {*large, *small}
+    assert sent_on[large[0]] == 0
+    assert sent_on[small[0]] <= 1, "behind the large one, but not behind the one that never goes"
+    assert box.counters().queued == 1
+    assert never
+    box.close()
+
+
+async def test_an_upload_of_now_that_the_budget_does_not_let_go_stops_no_smaller_one(tmp_path):
+    clock, box, window = box_and_window(tmp_path, admit=lambda m, _: len(m.payload) < 1000)
+    put(box, 40, size=2000)
+    small = put(box, 2)
+    acknowledge(box, window, [m.seq for m in window.due(box, 0)])
+    assert [m.seq for m in window.due(box, 0.1)] == small[1:]
+    box.close()
+
+
+def test_an_agent_makes_no_upload_that_a_days_budget_does_not_carry_ten_times():
+    assert upload_bytes(200_000, None) == 200_000
+    assert upload_bytes(200_000, 50_000) == 5000
+    assert upload_bytes(440, 50_000) == 440
 
 
 def message(priority, size=1000):
