@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
+from edge_agent.allowance import Allowance
 from edge_agent.bus import Listener
 from edge_agent.driver import Telling
 from edge_agent.memory import Known, Memory, NoRoomError
@@ -39,6 +40,8 @@ _MOST_WAITING = 64
 _MOST_ASLEEP = 1000
 _SETTLE_S = 0.2  # between two looks at what a device has made of a write
 _LOOKS = 6
+_MOST_TURNED_AWAY, _SPAN_S = 500, 3600.0
+"""Commands of which the record tells that they were refused or late: it is never given up, and must not fill the disk."""
 log = structlog.get_logger()
 
 
@@ -83,6 +86,7 @@ class Commander:
         self._memory = Memory(keeper, recorder, clock)
         self._waiting: asyncio.Queue[_Errand] = asyncio.Queue()
         self._under_way = 0
+        self._turned_away = Allowance(clock, _MOST_TURNED_AWAY, _SPAN_S)
 
     def serves(self, reader: Lane | Listener) -> None:
         """Send commands for the devices of a bus through who reads it from now on."""
@@ -142,7 +146,7 @@ class Commander:
             if not cause:
                 self._memory.check_room()
             if now > command.not_after:
-                return await self._tell(command, CommandState.EXPIRED, _late(command, now), cause)
+                return await self._turn_away(command, CommandState.EXPIRED, _late(command, now), cause)
             if command.not_after > now + LONGEST_LIFE_MS:
                 raise Refused("not_after is more than a day ahead")
             if allowed is not None:
@@ -155,7 +159,7 @@ class Commander:
                 raise Refused(f"{max(self._under_way, self._asleep)} commands wait already")
         except Refused as error:
             remember = known is None and not isinstance(error, NoRoomError)
-            return await self._tell(command, CommandState.REFUSED, str(error), cause, remember=remember)
+            return await self._turn_away(command, CommandState.REFUSED, str(error), cause, remember=remember)
         self._memory.interlocks.note(order.actuator, now)
         try:
             await self._tell(command, CommandState.ACCEPTED, "", cause)
@@ -164,6 +168,24 @@ class Commander:
             self._memory.interlocks.forget(order.actuator, now)
             raise
         return self._enqueue(command, order, cause)
+
+    async def _turn_away(
+        self, command: Command, state: CommandState, problem: str, cause: str, *, remember: bool = True
+    ) -> CommandResult:
+        """Tell that a command is not begun; beyond the allowance only who asked here is told."""
+        if cause or self._turned_away.takes():
+            return await self._tell(command, state, problem, cause, remember=remember)
+        if self._turned_away.denied == 1:
+            log.error(
+                "commands_turned_away_untold", id=command.id, by=command.by, problem=problem,
+                most_an_hour=_MOST_TURNED_AWAY, way_out="stop who sends them; untold_refusals of the status counts them",
+            )  # fmt: skip
+        return self._result(command, state, problem, cause)
+
+    @property
+    def untold(self) -> int:
+        """How many commands were refused or late without a word on record, since the start."""
+        return self._turned_away.denied
 
     @property
     def waiting(self) -> int:

@@ -74,6 +74,12 @@ class Memory:
         """Raise :class:`NoRoomError` where one more id is one too many."""
         if len(self.ids) >= _MOST_KNOWN:
             self._forget()
+        if (
+            len(self.ids) >= _MOST_KNOWN
+        ):  # nothing was done for a refused one: it is judged anew if it comes again
+            refused = [name for name, known in self.ids.items() if known.state is CommandState.REFUSED]
+            for name in refused[: _MOST_KNOWN // 10]:
+                del self.ids[name]
         if len(self.ids) >= _MOST_KNOWN:
             raise NoRoomError(
                 f"{_MOST_KNOWN} commands are remembered until they have expired; give not_after a nearer time"

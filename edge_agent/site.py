@@ -80,6 +80,7 @@ class Site:
             "silent_devices": float(sum(poller.silent_devices for poller in pollers)),
             "learned_limits": float(self._learned.count),
             "commands_waiting": float(self.commander.waiting),
+            **({"untold_refusals": float(untold)} if (untold := self.commander.untold) else {}),
         }
 
     async def run(self) -> None:

@@ -12,6 +12,7 @@ from waiting import wait_until
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Interlock
 from device_profiles.registers import encode
+from edge_agent import commands, memory
 from edge_agent.commands import Commander
 from edge_agent.driver import Device
 from edge_agent.gather import Shape
@@ -369,3 +370,27 @@ async def test_a_command_that_was_not_begun_for_want_of_disk_does_not_count_as_a
             await bench.commander.take(command, OPEN.check)
         await bench.keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
         assert (await bench.give(command))[-1] == "verified", "given again at once, it need not rest"
+
+
+async def test_a_flood_of_refused_commands_fills_neither_the_outbox_nor_the_memory_of_ids(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(memory, "_MOST_KNOWN", 30)
+    monkeypatch.setattr(commands, "_MOST_TURNED_AWAY", 100)
+    clock = ManualClock()
+    line = PaperLine(clock, {"lamp": encode(LAMP, {"dimming": 10.0})})
+    only = CommandsConfig((Allowed(by="centre"),))
+    bench = Bench(tmp_path, clock, line, [Device("lamp", LAMP, 5, 0.5)], only)
+    async with bench.running(period_s=600):
+        await clock.advance(1)
+        for n in range(150):
+            await bench.commander.hear(msgspec.json.encode(dim(f"n{n}", 70.0, clock, by="nobody")))
+        late = dim("late", 70.0, clock, not_after=clock.now_ms() - 1)
+        assert (await bench.commander.take(late)).state is CommandState.EXPIRED, "who asks here is told"
+        assert len(await bench.results()) == 100
+        assert bench.commander.untold == 51
+        assert await bench.give(dim("c1", 70.0, clock)) == ["accepted", "executed", "verified"]
+        await clock.advance(72)  # a hundred an hour are two in that time
+        for n in range(9):
+            await bench.commander.hear(msgspec.json.encode(dim(f"m{n}", 70.0, clock, by="nobody")))
+        assert [r.id for r in await bench.results()][-2:] == ["m0", "m1"]

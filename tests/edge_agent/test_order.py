@@ -164,7 +164,7 @@ async def test_history_that_is_too_large_for_what_is_left_goes_in_the_end_and_st
 
 
 async def test_an_upload_of_now_that_the_budget_does_not_let_go_stops_no_smaller_one(tmp_path):
-    clock, box, window = box_and_window(tmp_path, admit=lambda m, _: len(m.payload) < 1000)
+    _, box, window = box_and_window(tmp_path, admit=lambda m, _: len(m.payload) < 1000)
     put(box, 40, size=2000)
     small = put(box, 2)
     acknowledge(box, window, [m.seq for m in window.due(box, 0)])
