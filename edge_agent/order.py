@@ -55,6 +55,9 @@ class LiveFirst(Window):
         self._planned: set[int] = set()  # history that was chosen last
         self._batch_bytes, self._batch_at, self._rest_until = 0, 0.0, 0.0
         self._freed_at = 0.0
+        self.answered: tuple[tuple[int, int], ...] = ()
+        """Seqs from first to last that the cloud has, though the disk has not let them go: they are not sent again."""
+        self._answered: set[int] = set()  # of the seqs in ``answered``, those that were looked at
         self.until = 0  # the newest message that is history
         self.history_bytes_per_s = 0.0
         """Measured, pauses included; 0 while there was none."""
@@ -71,10 +74,12 @@ class LiveFirst(Window):
     def choose(self, outbox: Outbox, room: int, now: float) -> list[Queued]:
         """See the base class."""
         self.until = outbox.newest_before(self._clock.now_ms() - LIVE_MS)
+        if not self.answered:
+            self._answered.clear()
         besides = set(self._sent)
         chosen = self._admitted(
             lambda some, seen: outbox.waiting(
-                some, besides=besides | seen, after=self.until, most_bytes=self._most_bytes
+                some, besides=besides | seen | self._answered, after=self.until, most_bytes=self._most_bytes
             ),
             room,
         )
@@ -89,7 +94,7 @@ class LiveFirst(Window):
         ):
             batch = self._admitted(
                 lambda some, seen: outbox.history(
-                    some, self.until, besides=besides | seen, most_bytes=self._most_bytes
+                    some, self.until, besides=besides | seen | self._answered, most_bytes=self._most_bytes
                 ),
                 room,
                 self._may_pass,
@@ -109,6 +114,9 @@ class LiveFirst(Window):
         seen: set[int] = set()
         while len(chosen) < room and len(seen) < _MOST_LOOKED_AT and (found := more(room + _MORE, seen)):
             for message in found:
+                if any(first <= message.seq <= last for first, last in self.answered):
+                    self._answered.add(message.seq)
+                    continue
                 seen.add(message.seq)
                 if self._admit(message, not is_urgent(message.priority) and message.seq <= self.until):
                     chosen.append(message)

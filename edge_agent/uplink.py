@@ -22,7 +22,7 @@ from telemetry.outbox import Priority
 from telemetry.readings import MAX_UPLOAD_BYTES, Ack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from edge_agent.budget import Budget
     from edge_agent.config import AgentConfig
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
     from telemetry.readings import AgentStatus
+    from telemetry.window import Ranges
 
     Hear = Callable[[bytes], Awaitable[None]]
 
@@ -37,6 +38,7 @@ _LONGEST_WAIT_S = 5.0
 _MOST_ACK_BYTES = 64 * 1024
 _TELL_S = 60.0
 _FAREWELL_S = 2.0
+_MOST_OWED = 1000  # acknowledgements that the disk could not take; those before them cost a sending again
 _MOST_HEARD = 256  # of one topic; then the way is not read on until one is done with
 log = structlog.get_logger()
 
@@ -78,6 +80,7 @@ class Uplink:
         self.tell = asyncio.Event()
         """To be set when the status has changed and the cloud should hear of it now."""
         self._freeing = asyncio.Event()
+        self._owed: Ranges = []  # acknowledged, and not freed: the disk takes nothing
         self.since = 0  # UTC ms of the way's opening
         self.problem = ""
 
@@ -181,6 +184,8 @@ class Uplink:
                         for result in self._results(message.payload):
                             tasks.create_task(link.send(told, result))
             self._spend(link)
+            if self._owed:
+                await self._free()
             if len(messages) < self.window.size // 2:
                 wait_s = max(0.05, self.window.next_due_s(self._clock.monotonic()))
                 await self._changed(wait_s)
@@ -230,14 +235,24 @@ class Uplink:
             log.warning("unreadable_ack", problem=str(error))
             return
         if ack.boot == self._keeper.boot:
-            try:
-                await self._keeper.acknowledge(ack.boot, ack.ranges)
-            except Unavailable as error:  # a full disk: the cloud will be asked, and will say, again
-                log.warning("cannot_free_messages", problem=str(error))
-                return
+            await self._free(ack.ranges)
             self.window.acknowledged(ack.ranges)
             self._keeper.changed.set()
+
+    async def _free(self, ranges: Sequence[tuple[int, int]] = ()) -> None:
+        """Free what was acknowledged, also what the disk did not let go before; until it does, nothing is sent again."""
+        if not (owed := [*self._owed, *ranges]):
+            return
+        try:
+            await self._keeper.acknowledge(self._keeper.boot, owed)
+        except Unavailable as error:
+            if not self._owed:
+                log.warning("cannot_free_messages", problem=str(error), sent_again="after a restart only")
+            self._owed = owed[-_MOST_OWED:]
+        else:
+            self._owed = [one for one in self._owed if one not in owed]
             self._freeing.set()
+        self.window.answered = tuple(self._owed)
 
     def _note(self, problem: str) -> None:
         """Log the state of the way once, and again when it changes."""

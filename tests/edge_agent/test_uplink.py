@@ -141,3 +141,35 @@ async def test_who_waits_for_the_outbox_to_be_empty_takes_no_wake_up_from_the_se
         acknowledge(2)
         acknowledge(3)
         await emptied
+
+
+async def test_what_the_cloud_has_is_not_sent_again_though_the_disk_cannot_let_it_go(uplink):
+    way = PaperWay(10_000)
+    one, clock, keeper = uplink(way)
+    ack, up = topics.ack("test", "edge-01"), topics.up("test", "edge-01")
+    for n in range(300):
+        await keeper.put(lambda _, n=n: f"{n}".encode(), samples=1)
+    answered = 0
+    async with running(one.run()):
+        await wait_until(lambda: len(way.sent) == 2 or clock.advance(0.1))
+        await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+
+        def cloud():
+            nonlocal answered
+            sent = [payload for topic, payload in way.sent if topic == up]
+            for payload in sent[answered:]:
+                seq = 1 if payload == b"{}" else int(payload) + 2
+                way.says.put_nowait((ack, codecs.codec("json").encode(Ack(keeper.boot, ((seq, seq),)))))
+            answered = len(sent)
+            return answered >= 301
+
+        await wait_until(cloud)
+        for _ in range(20):
+            cloud()
+            await clock.advance(1)
+            await asyncio.sleep(0.01)
+        assert len({payload for topic, payload in way.sent if topic == up}) == 301
+        assert answered == 301, "each once"
+        assert (await keeper.counters()).messages == 301
+        await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
+        await one.emptied()
