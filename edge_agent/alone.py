@@ -13,7 +13,7 @@ import msgspec
 
 from edge_agent.byhand import read_once
 from edge_agent.commands import Commander
-from edge_agent.gather import Shape
+from edge_agent.gather import shape_of
 from edge_agent.identity import Identities
 from edge_agent.orders import order_for
 from edge_agent.record import Recorder
@@ -69,8 +69,7 @@ async def write_alone(config: AgentConfig, bus: Bus, command: Command) -> Comman
     except Unavailable as error:
         raise Refused(f"the agent's memory of its actuators cannot be used: {error}; {_WAY_OUT}") from None
     async with Keeper(outbox) as keeper, bus.module.Driver(bus.link, bus.devices) as driver:
-        way = config.uplink.module
-        recorder = Recorder(Shape(config.agent, way.CODEC, way.MOST_BYTES), clock)
+        recorder = Recorder(shape_of(config), clock)
         devices = {device.id: device for bus in config.buses for device in bus.devices}
         commander = Commander(config.commands, devices, keeper, recorder, clock)
         await commander.restore()

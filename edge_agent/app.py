@@ -11,10 +11,10 @@ import msgspec
 import structlog
 
 from edge_agent import local
-from edge_agent.budget import Budget, upload_bytes
+from edge_agent.budget import Budget
 from edge_agent.buffer import Buffer
 from edge_agent.bus import run_bus
-from edge_agent.gather import Gatherer, Shape
+from edge_agent.gather import Gatherer, shape_of
 from edge_agent.learned import Learned
 from edge_agent.remote import Chosen, Remote, Version, Wanted
 from edge_agent.report import Reporter
@@ -79,10 +79,9 @@ class _Agent:
     ) -> None:
         self._chosen, self._remote, self._config = chosen, remote, chosen.config
         self._keeper, self._clock = keeper, clock
-        config, way = self._config, self._config.uplink.module
+        config = self._config
         classes = {d.id: d.profile.device_class for bus in config.buses for d in bus.devices}
-        most_bytes = upload_bytes(way.MOST_BYTES, config.uplink.budget_bytes_per_day)
-        shape = Shape(config.agent, way.CODEC, most_bytes)
+        shape = shape_of(config)
         self._gatherer = Gatherer(shape, keeper, clock, Reporter(config.report, classes), buffer)
         self._learned = Learned(config.outbox.path.with_suffix(".learned.json"))
         self.site = Site(config, keeper, shape, clock, self._gatherer.at_once, self._learned)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from edge_agent.budget import upload_bytes
 from telemetry import codecs
 from telemetry.errors import Unavailable
 from telemetry.readings import AgentId, Gap, Reading, Upload
 
 if TYPE_CHECKING:
     from edge_agent.buffer import Buffer
+    from edge_agent.config import AgentConfig
     from edge_agent.report import Reporter
     from edge_agent.stamps import Step
     from telemetry.clock import Clock
@@ -36,6 +38,14 @@ class Shape(msgspec.Struct, frozen=True):
     agent: str
     codec: str
     most_bytes: int
+
+
+def shape_of(config: AgentConfig) -> Shape:
+    """Return what the uploads of this agent look like."""
+    way = config.uplink
+    return Shape(
+        config.agent, way.module.CODEC, upload_bytes(way.module.MOST_BYTES, way.budget_bytes_per_day)
+    )
 
 
 class Gatherer:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from edge_agent.carried import carry_over
-from edge_agent.gather import GapMessage
+from edge_agent.gather import GapMessage, shape_of
+from edge_agent.record import Recorder
 from telemetry.errors import Unavailable
 from telemetry.outbox import Outbox
 
@@ -93,7 +94,9 @@ class Storage:
         outbox = on_disk(config, self._clock)
         try:
             with outbox.transaction():
-                carry_over(self._in_memory(memory, config), outbox)
+                ended = carry_over(self._in_memory(memory, config), outbox, self._clock.now_ms())
+                if ended:
+                    Recorder(shape_of(config), self._clock)(outbox, transitions=ended)
         except BaseException:
             outbox.close()
             raise

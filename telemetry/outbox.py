@@ -56,12 +56,8 @@ class Outbox:
         gap_message: Callable[[int, str, Gap], bytes] | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._db, self._max_bytes, self._gap_message, self._now_ms = (
-            connection,
-            max_bytes,
-            gap_message,
-            now_ms,
-        )
+        self._db, self._max_bytes = connection, max_bytes
+        self._gap_message, self._now_ms = gap_message, now_ms
         with mapped():
             self.migrated = prepare(self._db, (PART,))
             self._db.execute("INSERT OR IGNORE INTO outbox_meta VALUES ('boot', ?)", (secrets.token_hex(6),))
@@ -133,7 +129,7 @@ class Outbox:
             seq = self.last_seq() + 1
             payload = encode(seq)
             self._insert(seq, priority, samples, payload)
-            self._count("made", samples)
+            self.count("made", samples)
             if self._bytes > self._max_bytes:
                 self._shed()
             elif self._gap_message is not None:
@@ -161,7 +157,7 @@ class Outbox:
     def lose(self, gap: Gap) -> None:
         """Record samples that were made but could not be kept, and tell the consumer."""
         with mapped():
-            self._count("made", gap.samples)
+            self.count("made", gap.samples)
             self._drop(gap)
 
     def acknowledge(self, boot: str, ranges: Iterable[tuple[int, int]]) -> int:
@@ -181,7 +177,7 @@ class Outbox:
                 ).fetchone()
                 if rows:
                     self._db.execute("DELETE FROM outbox WHERE seq BETWEEN ? AND ?", (first, last))
-                    self._count("freed", samples)
+                    self.count("freed", samples)
                     self._bytes -= size + rows * ROW_OVERHEAD
                     freed += rows
                     self._out.forget(first, last)
@@ -268,7 +264,7 @@ class Outbox:
     def withhold(self, policy: str, samples: int) -> None:
         """Count samples that a report policy kept back, in the current transaction."""
         with mapped():
-            self._count(f"not_reported:{policy}", samples)
+            self.count(f"not_reported:{policy}", samples)
 
     def set_limit(self, max_bytes: int, cause: str = "outbox_full") -> None:
         """Change how much may wait from the next put on; ``cause`` is what a gap will then say."""
@@ -328,7 +324,7 @@ class Outbox:
         self._drop(Gap(self._cause, samples, start, end))
 
     def _drop(self, gap: Gap) -> None:
-        self._count(f"dropped:{gap.cause}", gap.samples)
+        self.count(f"dropped:{gap.cause}", gap.samples)
         if self._gap_message is None:
             return
         seq = self.last_seq() + 1
@@ -370,7 +366,8 @@ class Outbox:
         )
         self._bytes += len(payload) + ROW_OVERHEAD
 
-    def _count(self, key: str, samples: int) -> None:
+    def count(self, key: str, samples: int) -> None:
+        """Add samples to a line of the book, ``made``, ``freed`` or ``dropped:…``, in the current transaction."""
         self._db.execute(
             "INSERT INTO outbox_meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + excluded.value",
             (key, samples),

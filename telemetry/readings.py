@@ -44,7 +44,7 @@ class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
 class Gap(msgspec.Struct, frozen=True, omit_defaults=True):
     """Samples that were read and then lost, and why: loss is never silent."""
 
-    cause: str  # "outbox_full", "outbox_corrupt", "disk_full"
+    cause: str  # "outbox_full", "outbox_corrupt", "disk_full", "memory_lost"
     samples: int
     start: int  # UTC ms of the oldest lost message
     end: int  # UTC ms of the newest

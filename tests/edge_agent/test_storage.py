@@ -16,7 +16,7 @@ from waiting import wait_until
 from edge_agent import app, storage
 from edge_agent.carried import carry_over
 from edge_agent.config import load_config
-from edge_agent.gather import Shape
+from edge_agent.gather import GapMessage, Shape
 from edge_agent.memory import Memory
 from edge_agent.record import Recorder
 from edge_agent.storage import Storage
@@ -27,7 +27,8 @@ from telemetry.codecs import json as wire
 from telemetry.commands import ActionUpload, Command, CommandResult, CommandState
 from telemetry.errors import Unavailable
 from telemetry.keeper import Keeper
-from telemetry.outbox import Outbox
+from telemetry.outbox import Outbox, Priority
+from telemetry.readings import Gap, Upload
 from telemetry.testing import ManualClock
 from telemetry.transitions import Change
 from tests.rules.scenes import HOT, T0, engine, frame, told
@@ -135,7 +136,7 @@ def carried(outboxes, key, disk, memory):
         if note is not None:
             box.set_note(key, note)
     with stays.transaction():
-        carry_over(came, stays)
+        carry_over(came, stays, 0)
     return stays.note(key)
 
 
@@ -214,6 +215,72 @@ def test_an_alarm_that_only_the_disk_knows_stands_on_and_ends_under_its_id(outbo
     _, found = judge.evaluate(state, frame(*((99, 20.0, d) for d in ("b1", "b2", "b3", "b5"))), T0)
     assert {t.device: t.alarm for t in found} == by_device
     assert {kind for kind, *_ in told(found)} == {"ended"}
+
+
+def test_an_alarm_that_began_anew_in_memory_ends_under_the_id_that_the_disk_knows(outboxes):
+    judge, (came, stays) = engine(HOT), outboxes
+    old, before = judge.evaluate(
+        State.empty(), frame((0, 95.0), (0, 95.0, "b2"), (0, 95.0, "b3"), (0, 95.0, "b4")), T0
+    )
+    new, _ = judge.evaluate(State.empty(), frame((9, 95.0), (9, 95.0, "b2"), (9, 20.0, "b3")), T0)
+    new, _ = judge.evaluate(new, frame((19, 20.0, "b2")), T0)
+    for box, state in ((stays, old), (came, new)):
+        box.set_note("judged:boiler", base64.b64encode(state.dump("boiler")).decode())
+    with stays.transaction():
+        ended = carry_over(came, stays, T0 + 60_000)
+    ids = {t.device: t.alarm for t in before}
+    assert {t.device: t.alarm for t in ended} == {"b1": ids["b1"], "b2": ids["b2"]}, "the others stand"
+    assert {(t.change, t.time, t.judged) for t in ended} == {(Change.ENDED, T0 + 9000, T0 + 60_000)}
+    assert {t.id for t in ended} == {f"{t.alarm}-1" for t in ended}
+    state = State.load({"boiler": base64.b64decode(stays.note("judged:boiler"))})
+    _, found = judge.evaluate(state, frame(*((99, 20.0, d) for d in ("b1", "b2", "b3", "b4"))), T0)
+    assert sorted(t.device for t in found) == ["b1", "b3", "b4"]
+    assert ids["b1"] not in {t.alarm for t in found}
+
+
+def test_the_cloud_is_told_of_the_end_of_an_alarm_that_began_anew_in_memory(tmp_path, monkeypatch):
+    judge, clock = engine(HOT), ManualClock(T0 + 60_000)
+    config, real, begun = load_config(write_config(tmp_path, 1, NOWHERE)), storage.on_disk, []
+
+    def no_disk(*_):
+        raise Unavailable("no disk")
+
+    with Storage(clock) as kept:
+        for at, on_disk in ((0, real), (9, no_disk)):
+            monkeypatch.setattr(storage, "on_disk", on_disk)
+            state, began = judge.evaluate(State.empty(), frame((at, 95.0)), T0)
+            box, _ = kept.open(config)
+            box.set_note("judged:boiler", base64.b64encode(state.dump("boiler")).decode())
+            begun += began
+            box.close()
+        monkeypatch.setattr(storage, "on_disk", real)
+        box, _ = kept.open(config)
+        (message,) = box.waiting(9)
+        box.close()
+    (told,) = wire.decode(message.payload, ActionUpload).transitions
+    assert (told.alarm, told.change) == (begun[0].alarm, Change.ENDED)
+    assert message.priority == Priority.ALARM
+
+
+def test_the_book_of_the_outbox_in_memory_goes_on_in_that_on_disk(outboxes):
+    came, stays = outboxes
+    for box in outboxes:
+        box._gap_message = GapMessage("edge-01")
+        with box.transaction():
+            for samples in (3, 4, 5):
+                box.put(lambda _: b"x", samples=samples)
+            box.withhold("window", 7)
+            box.acknowledge(box.boot, [(1, 1)])
+            box.lose(Gap("disk_full", 2, 10, 20))
+    with stays.transaction():
+        assert carry_over(came, stays, 99) == []
+    book = stays.counters()
+    assert (book.made, book.freed, book.queued) == (28, 6, 9)
+    assert book.dropped == {"disk_full": 4, "memory_lost": 9}
+    assert book.not_reported == {"window": 14}
+    assert book.made == book.freed + book.queued + sum(book.dropped.values())
+    gaps = [wire.decode(m.payload, Upload).gaps[0] for m in stays.waiting(9) if m.priority == Priority.GAP]
+    assert [(gap.cause, gap.samples) for gap in gaps] == [("disk_full", 2), ("memory_lost", 9)]
 
 
 def test_a_disk_that_is_back_when_the_agent_stops_is_told_what_it_remembers(tmp_path, mosquitto):
