@@ -8,8 +8,6 @@ apart agree.  Uploads are no measure: they may have waited for hours.
 
 from __future__ import annotations
 
-from collections import deque
-
 _KEPT = 5
 _APART_MS = 30_000  # what waited in a queue arrives together
 _STEP_MS = 5_000  # more than this is a clock that was set, not a way that was slow
@@ -18,18 +16,21 @@ _CHANGE_MS = 1_000  # as far as the error may differ from the correction in forc
 
 
 class Offsets:
-    """By how many ms each agent's clock is behind (ahead: negative), as far as it is known."""
+    """By how many ms each agent's clock is behind (ahead: negative), as far as it is known.
+
+    One thread may note while another asks: what was heard of an agent is replaced, never changed.
+    """
 
     def __init__(self) -> None:
-        self._heard: dict[str, deque[tuple[int, int]]] = {}  # agent → (offset, received), both ms
+        self._heard: dict[str, tuple[tuple[int, int], ...]] = {}  # agent → (offset, received), both ms
 
     def note(self, agent: str, told_ms: int, received_ms: int) -> None:
         """Take note of a time told."""
         offset = received_ms - told_ms
-        heard = self._heard.setdefault(agent, deque(maxlen=_KEPT))
+        heard = self._heard.get(agent, ())
         if heard and abs(offset - min(heard)[0]) > _STEP_MS:
-            heard.clear()
-        heard.append((offset, received_ms))
+            heard = ()
+        self._heard[agent] = (*heard, (offset, received_ms))[-_KEPT:]
 
     def get(self, agent: str) -> int | None:
         """Return an agent's offset, None while it is not known."""
