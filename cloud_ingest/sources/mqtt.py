@@ -133,10 +133,10 @@ class Source:
 
     def _make_client(self) -> Siphon:
         broker = self._config.broker
-        client = Siphon(
+        client: Siphon = Siphon(
             CallbackAPIVersion.VERSION2,
             agent_of=_uploads_of,
-            arrived=self._on_upload,
+            arrived=lambda *upload: self._on_upload(client, *upload),
             client_id=f"{self._config.area}-{self._config.producer}",
             protocol=paho.MQTTv5 if self._version5 else paho.MQTTv311,
             manual_ack=True,
@@ -166,8 +166,11 @@ class Source:
         client.loop_start()
 
     def _on_connect(
-        self, client: paho.Client, _data: object, _flags: object, reason: Any, _properties: object
+        self, client: paho.Client, _data: object, flags: Any, reason: Any, _properties: object
     ) -> None:
+        if client is not self._client:  # its answer came after we had given it up
+            client.disconnect()
+            return
         if reason.is_failure:
             if self._version5 and reason.value in (0x01, 0x84):  # unsupported protocol version
                 self._loop.call_soon_threadsafe(self._fall_back)
@@ -175,6 +178,8 @@ class Source:
             self._say(str(reason))
             return
         self._generation += 1
+        if flags.session_present:
+            self._loop.call_soon_threadsafe(self._forget_before, self._generation)
         area = self._config.area
         client.subscribe(
             [
@@ -184,6 +189,12 @@ class Source:
             ]
         )
         self._say("")
+
+    def _forget_before(self, generation: int) -> None:
+        """Let go of what came by an earlier connection and was not taken: the broker sends it again."""
+        count = len(self._arrived)
+        kept = [one for one in (self._arrived.popleft() for _ in range(count)) if _stays(one, generation)]
+        self._arrived.extendleft(reversed(kept))
 
     def _on_socket_open(self, client: paho.Client, _data: object, _socket: object) -> None:
         def doubt() -> None:
@@ -205,12 +216,14 @@ class Source:
         self._loop.run_in_executor(None, old.loop_stop)
 
     def _on_disconnect(
-        self, _client: object, _data: object, _flags: object, reason: Any, _properties: object
+        self, client: paho.Client, _data: object, _flags: object, reason: Any, _properties: object
     ) -> None:
-        if reason.is_failure:
+        if reason.is_failure and client is self._client:
             self._say(str(reason))
 
-    def _on_upload(self, agent: str, topic: str, mid: int, payload: bytes) -> None:
+    def _on_upload(self, client: paho.Client, agent: str, topic: str, mid: int, payload: bytes) -> None:
+        if client is not self._client:  # not acknowledged there, it comes again here
+            return
         self._arrived.append(Delivery(agent, topic, payload, self._clock.now_ms(), (self._generation, mid)))
         if not self._told:  # waking the loop costs more than all the rest: once for many
             self._told = True
@@ -219,7 +232,8 @@ class Source:
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         agent = topics.agent_of(message.topic)
         if agent is not None and message.topic.endswith("/up"):  # sent at QoS 0, or retained
-            self._on_upload(agent, message.topic, message.mid if message.qos else 0, bytes(message.payload))
+            mid = message.mid if message.qos else 0
+            self._on_upload(client, agent, message.topic, mid, bytes(message.payload))
             return
         client.ack(message.mid, message.qos)
         try:
@@ -233,6 +247,11 @@ class Source:
                 self._loop.call_soon_threadsafe(self._acks.put_nowait, ack)
         except Malformed as error:
             log.warning("unreadable_message", topic=message.topic, problem=str(error))
+        except Exception:  # or paho's thread would end, and nobody's uploads come any more
+            log.exception(
+                "ingest_fault", topic=message.topic, payload=bytes(message.payload[:200]),
+                way_out="it is passed over; report this",
+            )  # fmt: skip
 
     def _say(self, problem: str) -> None:
         """Log the state of the connection once, and again when it changes."""
@@ -244,6 +263,12 @@ class Source:
         else:
             log.info("broker_found", broker=where, mqtt=5 if self._version5 else 3)
         self._problem = problem
+
+
+def _stays(delivery: Delivery, generation: int) -> bool:
+    """Return whether nobody would send this again, or it came by this connection."""
+    came_by, mid = delivery.token
+    return bool(came_by >= generation or not mid)
 
 
 def _uploads_of(topic: str) -> str | None:

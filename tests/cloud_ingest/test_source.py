@@ -1,14 +1,17 @@
 """What is told beside the uploads: presence, clocks and receipts.  What cannot be is refused, and costs nobody a reading."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 
 import aiomqtt
 import pytest
+from structlog.testing import capture_logs
 from waiting import wait_until
 from world import Bench, write_config
 
 from cloud_ingest.alarms import AlarmFeed
+from cloud_ingest.clocks import Offsets
 from cloud_ingest.config import load_config
 from telemetry import topics
 from telemetry.clock import SystemClock
@@ -87,3 +90,55 @@ async def test_a_receipt_for_numbers_that_no_outbox_gives_ends_nothing_and_frees
         receiving.cancel()
         await asyncio.gather(receiving, return_exceptions=True)
     assert bench.ledger.outbox.counters().messages == 0
+
+
+async def test_a_status_at_which_ingest_fails_costs_nobody_an_upload(bench, mosquitto, monkeypatch):
+    note = Offsets.note
+
+    def failing(self, agent, told_ms, received_ms):
+        if agent == "edge-01":
+            raise ZeroDivisionError("a fault of ours")
+        note(self, agent, told_ms, received_ms)
+
+    monkeypatch.setattr(Offsets, "note", failing)
+    async with connected(bench, mosquitto) as (source, client):
+        with capture_logs() as logs:
+            await client.publish(topics.status("test", "edge-01"), STATUS % ("edge-01", 5), 1)
+            await client.publish(topics.up("test", "edge-02"), b"{}", 1)
+            async with asyncio.timeout(10):
+                (delivery,) = await source.take(10, 0.0)
+        assert delivery.agent == "edge-02"
+        assert [line["event"] for line in logs] == ["ingest_fault"]
+
+
+async def test_what_comes_again_by_a_new_connection_is_not_kept_twice(bench, mosquitto):
+    async with connected(bench, mosquitto) as (source, client):
+        await client.publish(topics.up("test", "edge-01"), b"once", 0)
+        for n in range(20):
+            await client.publish(topics.up("test", "edge-01"), b"%d" % n, 1)
+        await wait_until(lambda: source.waiting() == 21)
+        for _ in range(3):  # nobody takes them meanwhile: the disk refuses
+            connection = source._generation
+            source._client.socket().shutdown(socket.SHUT_RDWR)
+            await wait_until(
+                lambda earlier=connection: source._generation > earlier and source.waiting() == 21, 20
+            )
+        taken = await source.take(100, 0.0)
+        assert [one.payload for one in taken] == [b"once", *(b"%d" % n for n in range(20))]
+        source.done(taken)
+        await client.publish(topics.up("test", "edge-01"), b"next", 1)
+        await wait_until(source.waiting)
+        assert [one.payload for one in source.at_hand(9)] == [b"next"]
+
+
+async def test_a_broker_that_answers_after_it_was_given_up_takes_no_part_any_more(bench, mosquitto):
+    async with connected(bench, mosquitto) as (source, _):
+        given_up, connection = source._client, source._generation
+        source._client = source._make_client()
+        try:
+            source._on_connect(given_up, None, None, None, None)
+            given_up._arrived("edge-01", "test/edge-01/up", 1, b"{}")
+            assert (source._generation, source.waiting()) == (connection, 0)
+            await wait_until(lambda: not given_up.is_connected())
+        finally:
+            given_up.loop_stop()
