@@ -158,9 +158,7 @@ async def _again_and_again(
 
 def _look_at_packs(packs: Packs, pipeline: Pipeline) -> bool:
     """Judge by packs that have changed; that alone is no news for the feed."""
-    engine = packs.changed()
-    if engine is not None:
-        pipeline.judge_by(engine)
+    packs.renew(pipeline.judge_by)
     return False
 
 

@@ -13,7 +13,7 @@ from rules.topology import Spot, Topology
 from telemetry.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from cloud_ingest.registry import Registry
@@ -31,6 +31,7 @@ class Packs:
     def __init__(self, folder: Path | None, classes: Mapping[str, DeviceClass]) -> None:
         self._folder, self._classes = folder, {**classes, **load_platform()}
         self._seen = self._look()
+        self._new: Engine | None = None  # not yet in force
 
     def engine(self) -> Engine:
         """Return an engine with the packs as they are; raise :class:`ConfigError`."""
@@ -38,6 +39,13 @@ class Packs:
         shipped = sorted([*FOLDER.glob("*.yaml"), *PLATFORM.glob("*.yaml")])
         files = [*(path for path in shipped if path.name not in own), *own.values()]
         return Engine(load_packs(files), self._classes)
+
+    def renew(self, judge_by: Callable[[Engine], None]) -> None:
+        """Have it judged by what the folder has changed to; what could not be taken over is new the next time too."""
+        self._new = self.changed() or self._new
+        if self._new is not None:
+            judge_by(self._new)
+            self._new = None
 
     def changed(self) -> Engine | None:
         """Return a new engine where the folder has changed to something that can be used, None otherwise.

@@ -167,18 +167,22 @@ class Renewal:
         self._keeper, self._on_thread, self._use = keeper, on_thread, use
         self._ledger, self._agents = ledger, agents
         self._one_at_a_time = asyncio.Lock()
+        self._in_use = keeper.registry
 
     async def refresh(self) -> None:
         """Look for changes now, and return when they are in force."""
         keeper, problem = self._keeper, ""
         async with self._one_at_a_time:
-            before = keeper.registry
             try:
                 await self._on_thread(keeper.look, self._ledger, list(self._agents()))
             except (ConfigError, Unavailable) as error:
                 problem = str(error)
-            if keeper.registry is not before:
-                await self._use(keeper.registry)
+            try:
+                if keeper.registry is not self._in_use:
+                    await self._use(registry := keeper.registry)
+                    self._in_use = registry
+            except Unavailable as error:  # the ledger's disk refuses: the next look tries again
+                problem = problem or str(error)
         if problem and problem != keeper.problem:
             log.error("registry_not_renewed", problem=problem, way_out="what held before still holds")
         elif keeper.problem and not problem:

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from cloud_ingest.judging import Packs
-from telemetry.errors import ConfigError
+from telemetry.errors import ConfigError, Unavailable
 from telemetry.transitions import AlarmMessage
 from tests.cloud_ingest.world import CLASSES, Bench
 
@@ -84,6 +84,24 @@ def test_a_pack_that_cannot_be_meant_leaves_the_one_in_force_and_is_told_once(be
         ("packs_refused", True)
     ]
     assert told(bench, 70.0, 1)
+
+
+def test_a_changed_pack_that_the_disk_refuses_is_in_force_when_it_takes_it(bench, tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    write(folder, LOUD % 60)
+    packs = Packs(folder, CLASSES)
+    packs.renew(bench.pipeline.judge_by)
+    write(folder, LOUD % 40.5)
+
+    def refuse(*_):
+        raise Unavailable("database or disk is full")
+
+    monkeypatch.setattr(bench.ledger.frames, "keep", refuse)
+    with pytest.raises(Unavailable):
+        packs.renew(bench.pipeline.judge_by)
+    monkeypatch.undo()
+    packs.renew(bench.pipeline.judge_by)
+    assert told(bench, 50.0, 1)
 
 
 def test_a_pack_on_trial_is_seen_and_pages_no_one(bench, tmp_path):

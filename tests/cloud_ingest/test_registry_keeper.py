@@ -3,10 +3,12 @@
 import pytest
 from world import write_registry
 
-from cloud_ingest.config import RegistryConfig
+from cloud_ingest.config import LedgerConfig, RegistryConfig
+from cloud_ingest.ledger import Ledger
+from cloud_ingest.reader import LedgerReader
 from cloud_ingest.registry import approval, keeper
-from cloud_ingest.registry.keeper import Keeper
-from telemetry.errors import ConfigError
+from cloud_ingest.registry.keeper import Keeper, Renewal
+from telemetry.errors import ConfigError, Unavailable
 from telemetry.testing import ManualClock
 
 NOW = 1_764_000_000_000
@@ -68,3 +70,33 @@ def test_files_are_imported_again_when_they_are_checked_against_something_else(s
 def test_a_device_that_was_retired_by_hand_stays_so_over_a_restart(start):
     start(lambda database: approval.decommission(database, "chg-01", by="li", now_ms=NOW))
     assert start() == (0, ALL - {"chg-01"})
+
+
+async def test_a_registry_that_the_disk_refuses_is_in_use_when_it_takes_it(tmp_path):
+    devices, sites = write_registry(tmp_path)
+    keeper = Keeper(
+        RegistryConfig(devices, sites, f"sqlite:///{tmp_path / 'registry.db'}"), "ingest-1", ManualClock()
+    )
+    keeper.open()
+    ledger = Ledger(LedgerConfig(tmp_path / "ledger.db"))
+    refusals, used = ["database or disk is full"], []
+
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    async def use(registry):
+        if refusals:
+            raise Unavailable(refusals.pop())
+        used.append(set(registry.devices))
+
+    renewal = Renewal(keeper, here, use, LedgerReader(LedgerConfig(tmp_path / "ledger.db")), list)
+    try:
+        approval.decommission(keeper.database, "chg-01", by="li", now_ms=NOW)
+        await renewal.refresh()
+        assert (used, keeper.problem) == ([], "database or disk is full")
+        await renewal.refresh()
+        await renewal.refresh()
+        assert (used, keeper.problem) == ([ALL - {"chg-01"}], "")
+    finally:
+        ledger.close()
+        keeper.close()
