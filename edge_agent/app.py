@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from telemetry.readings import AgentStatus, Reading
 
 _DRAIN_S = 5.0
+_FINISH_S = 3.0  # that the buses are held for commands that are under way
 log = structlog.get_logger()
 
 
@@ -163,6 +164,9 @@ class _Agent:
                 for bus in self._config.buses
             ]
             await self._turn.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FINISH_S):  # a siren that is half commanded is commanded
+                    await self.site.commander.at_rest()
             for task in tasks:
                 task.cancel()
 

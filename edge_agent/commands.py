@@ -86,6 +86,8 @@ class Commander:
         self._memory = Memory(keeper, recorder, clock)
         self._waiting: asyncio.Queue[_Errand] = asyncio.Queue()
         self._under_way = 0
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
         self._turned_away = Allowance(clock, _MOST_TURNED_AWAY, _SPAN_S)
 
     def serves(self, reader: Lane | Listener) -> None:
@@ -161,13 +163,17 @@ class Commander:
             remember = known is None and not isinstance(error, NoRoomError)
             return await self._turn_away(command, CommandState.REFUSED, str(error), cause, remember=remember)
         self._memory.interlocks.note(order.actuator, now)
-        try:
+        if cause:  # a slow disk delays no answer to an alarm: it goes on record meanwhile, in its order
+            done = self._enqueue(command, order, cause)
             await self._tell(command, CommandState.ACCEPTED, "", cause)
+            return done
+        try:
+            await self._tell(command, CommandState.ACCEPTED, "")
         except Unavailable:
             self._memory.ids.pop(command.id, None)  # it was not begun, and may be given again
             self._memory.interlocks.forget(order.actuator, now)
             raise
-        return self._enqueue(command, order, cause)
+        return self._enqueue(command, order, "")
 
     async def _turn_away(
         self, command: Command, state: CommandState, problem: str, cause: str, *, remember: bool = True
@@ -192,6 +198,10 @@ class Commander:
         """How many commands are accepted and not at their end."""
         return self._under_way + self._asleep
 
+    async def at_rest(self) -> None:
+        """Return when no command for a polled bus is under way."""
+        await self._at_rest.wait()
+
     def sleeps(self, device: str) -> bool:
         """Whether a device can only be told something when it wakes."""
         return device in self._devices and self._devices[device].profile.frame is not None
@@ -204,6 +214,7 @@ class Commander:
             self._asleep += 1
         else:
             self._under_way += 1
+            self._at_rest.clear()
         self._waiting.put_nowait(errand)
         return errand.done
 
@@ -232,6 +243,8 @@ class Commander:
                 self._asleep -= 1
             else:
                 self._under_way -= 1
+                if not self._under_way:
+                    self._at_rest.set()
         if not done.done():
             done.set_result(result)
         lane = self._lanes.get(command.device)

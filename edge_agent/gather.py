@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LINGER_S = 0.25
 MOST_READINGS = 200  # about 60 kB of JSON
 HELD_READINGS = 20_000  # in memory while the disk takes nothing
+_MOST_WHOLE = 1000
 _RETRY_S = 1.0
 _NOTE_S = 5.0  # what waits for a window's end is written down so often
 NOTE = "held"
@@ -62,6 +63,7 @@ class Gatherer:
         self._reporter, self._buffer = reporter, buffer
         self._codec: Codec = codecs.codec(shape.codec)
         self._readings: list[Reading] = []
+        self._whole: dict[tuple[str, int, str], None] = {}  # the newest that the policy let pass as they were
         self._batch = MOST_READINGS  # as many as fitted into the last upload
         self._arrived = asyncio.Event()
         self._lost: Gap | None = None
@@ -71,14 +73,22 @@ class Gatherer:
 
     def take(self, reading: Reading) -> None:
         """Accept a reading; never waits."""
-        self._readings += self._reporter.take(reading)
+        passed = self._reporter.take(reading)
+        if passed == [reading]:
+            self._whole[_name(reading)] = None
+            if len(self._whole) > _MOST_WHOLE:
+                del self._whole[next(iter(self._whole))]
+        self._readings += passed
         while len(self._readings) > HELD_READINGS:
             self._lose(self._readings.pop(MOST_READINGS))  # the first may be on their way to the disk
         self._arrived.set()
 
     def at_once(self, reading: Reading) -> None:
-        """Accept a reading past the report policy: it has raised an alarm, and the cloud judges it too."""
-        if reading not in self._readings:
+        """Accept a reading past the report policy: it has raised an alarm, and the cloud judges it too.
+
+        One that the policy let pass is on its way already, and may have left memory.
+        """
+        if _name(reading) not in self._whole and reading not in self._readings:
             self._readings.append(reading)
         self._arrived.set()
 
@@ -206,6 +216,10 @@ class GapMessage:
     def __call__(self, seq: int, boot: str, gap: Gap) -> bytes:
         """Return the upload of the outbox ``boot``."""
         return self._codec.encode(Upload(self._agent, boot, seq, gap.end, gaps=(gap,)))
+
+
+def _name(reading: Reading) -> tuple[str, int, str]:
+    return reading.device, reading.time, next(iter(reading.values), "")
 
 
 class _TooLargeError(Exception):

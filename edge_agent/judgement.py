@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from telemetry.readings import Reading
     from telemetry.transitions import Transition
 
+_MOST_UNKEPT = 100  # rounds of judging that wait for the disk; then it is waited for
 log = structlog.get_logger()
 
 
@@ -87,6 +88,7 @@ class Judge:
         self._state = State.empty()
         self._readings: list[Reading] = []
         self._arrived = asyncio.Event()
+        self._unkept: asyncio.Queue[tuple[list[Transition], State]] = asyncio.Queue(_MOST_UNKEPT)
         self.linkages: Linkages | None = None
 
     async def restore(self) -> None:
@@ -106,6 +108,7 @@ class Judge:
     async def run(self) -> None:
         """Judge, for ever; whatever has come in the meantime is judged together."""
         async with asyncio.TaskGroup() as actions:
+            actions.create_task(self._keep_all())
             while True:
                 await self._arrived.wait()
                 self._arrived.clear()
@@ -126,7 +129,20 @@ class Judge:
                 for reading in readings:
                     if reading.device in raised:
                         self._at_once(reading)
-                await self._keep(found)
+                await self._unkept.put((found, self._state))
+
+    async def settle(self) -> None:
+        """Wait until what was judged is on record, as far as the disk takes it."""
+        await self._unkept.join()
+
+    async def _keep_all(self) -> None:
+        """Record what changed, in its order: beside the judging, which waits for no slow disk."""
+        while True:
+            found, state = await self._unkept.get()
+            try:
+                await self._keep(found, state)
+            finally:
+                self._unkept.task_done()
 
     def judge(self, readings: Sequence[Reading]) -> list[Transition]:
         """Return what changed."""
@@ -141,9 +157,8 @@ class Judge:
             found += transitions
         return found
 
-    async def _keep(self, found: Sequence[Transition]) -> None:
+    async def _keep(self, found: Sequence[Transition], state: State) -> None:
         """Record what changed together with the state that knows of it."""
-        state = self._state
         dumps = {t.device_class: base64.b64encode(state.dump(t.device_class)).decode() for t in found}
 
         def write(box: Outbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -75,9 +76,19 @@ class Linkages:
 
     async def answer(self, transition: Transition) -> None:
         """Do what is configured; a set-point that could not be written is tried again, a command never."""
+        mine: dict[str, list[tuple[int, Linkage]]] = {}
         for place, linkage in enumerate(self._linkages):
             if linkage.answers(transition):
-                await self._act(linkage, transition, place)
+                target = transition.device if linkage.target == SAME else linkage.target
+                mine.setdefault(target, []).append((place, linkage))
+        async with asyncio.TaskGroup() as targets:
+            for linkages in mine.values():
+                targets.create_task(self._act_in_order(linkages, transition))
+
+    async def _act_in_order(self, linkages: Sequence[tuple[int, Linkage]], transition: Transition) -> None:
+        """Act on one target; another one waits for none that does not answer."""
+        for place, linkage in linkages:
+            await self._act(linkage, transition, place)
 
     async def _act(self, linkage: Linkage, transition: Transition, place: int) -> None:
         for attempt in range(_TRIES if linkage.metric else 1):

@@ -120,7 +120,12 @@ class Modem:
                 raise Unavailable(f"{self._port}: {news.why}")
             if isinstance(news, Datagram | Published):
                 return news
-            datagrams, more = self._dialect.arrived(await self.do(news.command))
+            try:
+                lines = await self.do(news.command)
+            except Refusal as error:  # nothing waits any more: that is no reason to call again
+                log.debug("modem_has_nothing", command=news.command.text, problem=str(error))
+                continue
+            datagrams, more = self._dialect.arrived(lines)
             for item in (*datagrams, *([more] if more else [])):
                 self._tell(item)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from telemetry.keeper import Keeper
     from telemetry.readings import Reading
 
+_SETTLE_S = 5.0
 _BY_HAND_MS = 10_000
 _DAY_MS = 24 * 3_600_000
 
@@ -93,6 +95,10 @@ class Site:
     async def settle(self) -> None:
         """Put on record what the outbox has not taken yet, if it takes it now."""
         await self.commander.settle()
+        if self._judge is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_S):
+                    await self._judge.settle()
 
     @property
     def hears(self) -> Mapping[str, Callable[[bytes], Awaitable[None]]]:

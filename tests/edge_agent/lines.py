@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections import defaultdict
 
 from waiting import wait_until
@@ -165,3 +166,21 @@ async def polling_serial(link, devices, period_s, **extra):
         yield heard, pollers[0]
     finally:
         await stopped(task)
+
+
+@contextlib.asynccontextmanager
+async def disk_hangs(keeper):
+    """The disk answers nobody until the end of the block."""
+    hangs, gone = threading.Event(), threading.Event()
+
+    def hang(_):
+        hangs.set()
+        gone.wait(20)
+
+    looking = asyncio.ensure_future(keeper.look(hang))
+    try:
+        await wait_until(hangs.is_set)
+        yield
+    finally:
+        gone.set()
+        await looking

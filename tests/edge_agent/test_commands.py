@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from lines import PaperLine, Slave, polling, polling_serial, serial_bus
+from lines import PaperLine, Slave, disk_hangs, polling, polling_serial, running, serial_bus
 from waiting import wait_until
 
 from device_profiles.loading import load_catalogue
@@ -17,6 +17,7 @@ from edge_agent.commands import Commander
 from edge_agent.driver import Device
 from edge_agent.gather import Shape
 from edge_agent.interlock import Interlocks
+from edge_agent.linkage import Linkage, Linkages
 from edge_agent.orders import Allowed, CommandsConfig
 from edge_agent.record import Recorder
 from telemetry.clock import SystemClock
@@ -25,7 +26,10 @@ from telemetry.config import Secret
 from telemetry.errors import Refused, Unavailable
 from telemetry.keeper import Keeper
 from telemetry.outbox import Outbox
+from telemetry.severity import Severity
 from telemetry.testing import ManualClock
+from telemetry.text import Text
+from telemetry.transitions import Category, Change, Transition
 
 LAMP = load_catalogue()["openvmi_lamp_unit5"]
 METER = load_catalogue()["eastron_sdm630"]
@@ -394,3 +398,56 @@ async def test_a_flood_of_refused_commands_fills_neither_the_outbox_nor_the_memo
         for n in range(9):
             await bench.commander.hear(msgspec.json.encode(dim(f"m{n}", 70.0, clock, by="nobody")))
         assert [r.id for r in await bench.results()][-2:] == ["m0", "m1"]
+
+
+async def test_an_alarm_is_answered_while_the_disk_hangs_and_its_record_follows_in_order(lamp):
+    async with lamp.running():
+        async with disk_hangs(lamp.keeper):
+            taking = asyncio.ensure_future(lamp.commander.take(dim("link-1", 100.0, lamp.clock), cause="a1"))
+            await wait_until(lambda: writes(lamp) or lamp.clock.advance(0.1))
+        verdict = await taking
+        await wait_until(lambda: verdict.done() or lamp.clock.advance(0.1))
+        assert await lamp.states("link-1") == ["accepted", "executed", "verified"]
+
+
+async def test_who_lets_go_of_the_buses_can_wait_for_what_is_under_way(lamp):
+    async with lamp.running():
+        await lamp.commander.at_rest()
+        async with lamp.line_taken("lamp"):
+            giving = asyncio.ensure_future(lamp.commander.take(dim("c1", 70.0, lamp.clock)))
+            await wait_until(giving.done)
+            rest = asyncio.ensure_future(lamp.commander.at_rest())
+            await lamp.clock.advance(1)
+            assert not rest.done()
+        await wait_until(lambda: rest.done() or lamp.clock.advance(0.1))
+        assert writes(lamp) == [70]
+
+
+async def test_a_target_that_does_not_answer_keeps_no_other_one_waiting():
+    class Deaf:
+        def __init__(self):
+            self.taken = []
+
+        async def take(self, command, cause):
+            self.taken.append((command.device, command.metric, cause))
+            return asyncio.get_running_loop().create_future()
+
+    linkages = [
+        Linkage(rule="smoke.fire", target=target, metric=metric, value=1.0)
+        for target, metric in (
+            ("lamp", "dimming"),
+            ("lamp", "is_on"),
+            ("same", "siren"),
+            ("siren", "relay_1"),
+        )
+    ]
+    alarm = Transition(
+        "a1-0", "a1", Change.BEGAN, "siren", "smoke_detector", "smoke.fire", "smoke_alarm", Severity.RED,
+        Category.FIRE, Text("火", "fire"), 0, 0,
+    )  # fmt: skip
+    commander = Deaf()
+    async with running(Linkages(linkages, commander, ManualClock()).answer(alarm)):
+        await wait_until(lambda: len(commander.taken) == 2)
+    assert commander.taken == [("lamp", "dimming", "a1"), ("siren", "siren", "a1")], (
+        "each target in its order"
+    )

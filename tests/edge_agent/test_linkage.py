@@ -5,20 +5,28 @@ import contextlib
 
 import pytest
 from agents import Cloud, cabinet, cabinet_toml, sleeping_valve, stop, up
-from lines import Slave, running
+from lines import Slave, disk_hangs, running
 from waiting import wait_until
 
 from device_profiles.profile import Space
 from device_profiles.vocabulary import load_classes
-from edge_agent.config import load_config
+from edge_agent.config import JudgementConfig, load_config
+from edge_agent.gather import Shape
+from edge_agent.judgement import Judge, edge_rules
+from edge_agent.record import Recorder
 from rules.engine import Engine
 from rules.frame import Frame
 from rules.pack import FOLDER as PACKS
 from rules.pack import load_packs
 from rules.state import State
 from rules.topology import Spot, Topology
+from telemetry.clock import SystemClock
+from telemetry.codecs import json as wire
 from telemetry.commands import ActionUpload
 from telemetry.errors import ConfigError
+from telemetry.keeper import Keeper
+from telemetry.outbox import Outbox
+from telemetry.readings import Reading
 
 LINKAGES = """
 [[linkage]]
@@ -229,3 +237,35 @@ def _in_the_cloud(cloud, packs=None, topology=None):
                 state, transitions = engine.evaluate(state, Frame.of(mine, classes[name]), upload.sent)
                 found += transitions
     return [t for t in found if t.rule in edge]
+
+
+async def test_an_alarm_is_judged_while_the_disk_hangs_over_the_record_of_another(tmp_path):
+    clock = SystemClock()
+    answered = []
+
+    class Site:
+        async def answer(self, transition):
+            answered.append(transition.device)
+
+    async with Keeper(Outbox.open(tmp_path / "o.db", max_bytes=10**6)) as keeper:
+        classes = dict.fromkeys(("s1", "s2"), "smoke_detector")
+        packs = edge_rules({"smoke_detector"}, JudgementConfig(), tmp_path)
+        judge = Judge(
+            classes,
+            packs,
+            {},
+            keeper,
+            Recorder(Shape("edge-01", "json", 10**5), clock),
+            clock,
+            lambda _: None,
+        )
+        judge.linkages = Site()
+        async with running(judge.run()):
+            async with disk_hangs(keeper):
+                for device in classes:
+                    judge.take(Reading(device, clock.now_ms(), {"smoke_alarm": 1.0}))
+                    await wait_until(lambda device=device: device in answered, 5)
+            await judge.settle()
+        kept = await keeper.look(lambda box: box.waiting(9))
+    uploads = [wire.decode(message.payload, ActionUpload) for message in kept]
+    assert [t.device for upload in uploads for t in upload.transitions] == ["s1", "s2"]
