@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import yaml
 
-from telemetry.config_gaps import bare, fields_of, gaps, table_of
+from telemetry.config_gaps import bare, fields_of, gaps, misfits, table_of
 from telemetry.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -113,35 +113,49 @@ def convert(raw: object, kind: type[T], *, file: Path, at: str = "$") -> T:
     try:
         return msgspec.convert(raw, kind, dec_hook=hook)
     except msgspec.ValidationError as error:
-        found = _AT.match(str(error))
-        problem, path = (found["problem"], found["path"] or "$") if found else (str(error), "$")
-        path, spot = _locate(raw, kind, path, hook)
-        hint = ""
-        if isinstance(error.__cause__, _NoSecretError):  # whose value is not shown
-            hint = error.__cause__.hint
-        elif missing := _MISSING.search(problem):
-            path, problem = f"{path}.{missing[1]}", "missing"
-        elif unknown := _UNKNOWN.search(problem):
-            hint = did_you_mean(unknown[1], fields_of(spot))
-            path, problem = f"{path}.{unknown[1]}", "unknown key"
-        elif value := _value_at(raw, path):
-            problem = f"{problem}, here {value}"
-            if number := _NUMBER_AS_TEXT.match(problem):
-                hint = f"a number is written without quotes{' and without a unit' if number['unit'] else ''}"
-            if file.suffix == ".toml" and (fields_of(spot) or typing.get_origin(spot) is dict):
-                hint = f"write {path.rpartition('.')[2]} = {table_of(spot)}"
-            if typing.get_origin(spot) is typing.Literal:
-                problem = f"no {value}"
-                hint = did_you_mean(value.strip("'"), map(str, typing.get_args(spot)))
-        elif problem == "Expected `array`, got `object`":
-            hint = f"two pairs of brackets where there may be several: [[{'.'.join(re.findall(_STEP_NAME, path))}]]"
-        mistakes = {
-            place: ConfigError(file, place, what, hint=way_out)
-            for place, what, way_out in gaps(raw, kind, at, toml=file.suffix == ".toml")
-        }
-        if (place := at + path[1:]) not in mistakes:
-            mistakes = {place: ConfigError(file, place, problem, hint=hint)} | mistakes
-        raise ConfigError.together(list(mistakes.values())) from None
+        first = _told(raw, kind, error, hook, file, at)
+    mistakes = {
+        place: ConfigError(file, place, what, hint=way_out)
+        for place, what, way_out in gaps(raw, kind, at, toml=file.suffix == ".toml")
+    }
+    if first.path not in mistakes:
+        mistakes = {first.path: first} | mistakes
+    for value, wanted, place in misfits(raw, kind, at, lambda value, wanted: _fits(value, wanted, hook)):
+        try:
+            msgspec.convert(value, wanted, dec_hook=hook)
+        except msgspec.ValidationError as error:
+            one = _told(value, wanted, error, hook, file, place)
+            mistakes.setdefault(one.path, one)
+    raise ConfigError.together(list(mistakes.values()))
+
+
+def _told(raw: object, kind: Any, error: Exception, hook: Any, file: Path, at: str) -> ConfigError:
+    """Return what msgspec says of ``raw``, which stands ``at`` a place, with the value and a way out."""
+    found = _AT.match(str(error))
+    problem, path = (found["problem"], found["path"] or "$") if found else (str(error), "$")
+    path, spot = _locate(raw, kind, path, hook)
+    value, path, hint = _value_at(raw, path), at + path[1:], ""
+    if isinstance(error.__cause__, _NoSecretError):  # whose value is not shown
+        hint = error.__cause__.hint
+    elif missing := _MISSING.search(problem):
+        path, problem = f"{path}.{missing[1]}", "missing"
+    elif unknown := _UNKNOWN.search(problem):
+        hint = did_you_mean(unknown[1], fields_of(spot))
+        path, problem = f"{path}.{unknown[1]}", "unknown key"
+    elif value:
+        problem = f"{problem}, here {value}"
+        if number := _NUMBER_AS_TEXT.match(problem):
+            hint = f"a number is written without quotes{' and without a unit' if number['unit'] else ''}"
+        if file.suffix == ".toml" and (fields_of(spot) or typing.get_origin(spot) is dict):
+            hint = f"write {path.rpartition('.')[2]} = {table_of(spot)}"
+        if typing.get_origin(spot) is typing.Literal:
+            problem = f"no {value}"
+            hint = did_you_mean(value.strip("'"), map(str, typing.get_args(spot)))
+    elif problem == "Expected `array`, got `object`":
+        hint = (
+            f"two pairs of brackets where there may be several: [[{'.'.join(re.findall(_STEP_NAME, path))}]]"
+        )
+    return ConfigError(file, path, problem, hint=hint)
 
 
 def _read(path: Path) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from telemetry.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def gaps(raw: object, kind: Any, at: str = "$", *, toml: bool = False) -> Iterator[tuple[str, str, str]]:
@@ -43,6 +43,37 @@ def gaps(raw: object, kind: Any, at: str = "$", *, toml: bool = False) -> Iterat
     elif isinstance(raw, dict) and typing.get_origin(kind) is dict:
         for name, value in raw.items():
             yield from gaps(value, typing.get_args(kind)[1], f"{at}.{name}", toml=toml)
+
+
+def misfits(
+    raw: object, kind: Any, at: str, fits: Callable[[object, Any], bool]
+) -> Iterator[tuple[object, Any, str]]:
+    """Yield each value, its type and its place, that is not what it should be: the innermost, from the top down.
+
+    Where only a key is missing or unknown nothing is yielded: :func:`gaps` tells of that.
+    """
+    if fits(raw, kind):
+        return
+    inner = [one for part in _parts(raw, kind, at) for one in misfits(*part, fits)]
+    yield from inner
+    if not inner and not any(gaps(raw, kind, at)):
+        yield raw, kind, at
+
+
+def _parts(raw: object, kind: Any, at: str) -> list[tuple[object, Any, str]]:
+    """Return the values within a value, each with its type and place."""
+    if sum(bool(fields_of(one)) for one in typing.get_args(kind)) > 1:
+        return []
+    kind = bare(kind)
+    inner = typing.get_args(kind) or (None,)
+    if isinstance(raw, dict) and fields_of(kind):
+        known = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        return [(value, known[name], f"{at}.{name}") for name, value in raw.items() if name in known]
+    if isinstance(raw, list) and typing.get_origin(kind) in (list, tuple):
+        return [(value, inner[0], f"{at}[{place}]") for place, value in enumerate(raw)]
+    if isinstance(raw, dict) and typing.get_origin(kind) is dict:
+        return [(value, inner[1], f"{at}.{name}") for name, value in raw.items()]
+    return []
 
 
 def _to_add(at: str, name: str, kind: Any) -> str:

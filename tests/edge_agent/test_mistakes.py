@@ -167,6 +167,27 @@ def test_all_that_is_wrong_by_itself_is_told_at_once_with_its_line(tmp_path):
     ]
 
 
+def test_all_values_of_a_wrong_type_are_told_at_once_with_their_lines(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(
+        GOOD.replace("9600", '"9600"').replace("unit = 1", 'unit = "1"\nperiods_s = { sound_level = "5 s" }')
+        .replace('agent = "edge-01"', "agent = 1").replace('host = "127.0.0.1"', 'host = "a", port = "1883"')
+        .replace('"outbox.db"', '"outbox.db", max_bites = 9').replace('id = "b1"', 'id = "b1"\nperiod_s = true')
+        + '[[report]]\npolicy = "windw"\nmetrics = "sound_level"\n[linkage]\nrule = "x"\n'
+    )  # fmt: skip
+    assert checked(path) == [
+        "line 2: $.agent: Expected `str`, got `int`, here 1",
+        "line 5: $.outbox.max_bites: unknown key; did you mean 'max_bytes'?",
+        "line 4: $.broker.port: Expected `int`, got `str`, here '1883'; a number is written without quotes",
+        "line 8: $.buses[0].period_s: Expected `float | null`, got `bool`, here True",
+        "line 14: $.buses[0].devices[0].unit: Expected `int | null`, got `str`, here '1'; a number is written without quotes",
+        "line 15: $.buses[0].devices[0].periods_s.sound_level: Expected `float`, got `str`, here '5 s'; a number is written without quotes and without a unit",
+        "line 17: $.report[0].policy: no 'windw'; did you mean 'window'?",
+        "line 18: $.report[0].metrics: Expected `array`, got `str`, here 'sound_level'",
+        "line 19: $.linkage: Expected `array`, got `object`; two pairs of brackets where there may be several: [[linkage]]",
+    ]
+
+
 def test_a_bus_that_cannot_be_is_refused_with_its_numbers_and_with_what_would_fit(tmp_path):
     path = tmp_path / "edge.toml"
     meters = "".join(SECOND.format(f"m-{n}", "eastron_sdm630", n) for n in range(2, 12))
