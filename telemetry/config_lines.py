@@ -10,6 +10,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from telemetry.config_chinese import put_in_chinese
+from telemetry.text import language
+
 if TYPE_CHECKING:
     from telemetry.errors import ConfigError
 
@@ -20,8 +23,14 @@ _QUOTES = re.compile(r"\"\"\"|'''")
 
 
 def with_lines(error: ConfigError) -> str:
-    """Return the message of an error, each mistake with its line where the file is TOML and still there."""
-    return "\n".join(one.at(_line(one)) for one in (error, *error.also))
+    """Return the message of an error in the reader's language.
+
+    Each mistake has its line where the file is TOML and still there.
+    """
+    word = "line {}"
+    if language() == "zh":
+        error, word = put_in_chinese(error), "第 {} 行"
+    return "\n".join(one.at(_line(one, word)) for one in (error, *error.also))
 
 
 def line_of(text: str, path: str) -> int | None:
@@ -39,14 +48,14 @@ def line_of(text: str, path: str) -> int | None:
     return lines[path]
 
 
-def _line(error: ConfigError) -> str:
+def _line(error: ConfigError, word: str) -> str:
     if not (error.path.startswith("$.") and error.file.endswith(".toml")):
         return ""
     try:
         line = line_of(Path(error.file).read_text("utf-8-sig"), error.path)
     except (OSError, UnicodeDecodeError):
         return ""
-    return f"line {line}" if line else ""
+    return word.format(line) if line else ""
 
 
 def _lines(text: str) -> dict[str, int]:

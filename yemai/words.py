@@ -5,27 +5,20 @@
 
 from __future__ import annotations
 
-import os
+from telemetry.text import Text, language
 
-from telemetry.text import Text
-
-
-def language() -> str:
-    """Return ``zh`` or ``en``.
-
-    >>> os.environ["YEMAI_LANG"] = "zh"
-    >>> language(), say("停止", "stopping")
-    ('zh', '停止')
-    >>> del os.environ["YEMAI_LANG"]
-    """
-    wanted = os.environ.get("YEMAI_LANG") or next(
-        (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
-    )
-    return "zh" if wanted.lower().startswith("zh") else "en"
+__all__ = ["language", "pick", "say"]
 
 
 def say(zh: str, en: str) -> str:
-    """Return the one of two texts that the reader reads."""
+    """Return the one of two texts that the reader reads.
+
+    >>> import os
+    >>> os.environ["YEMAI_LANG"] = "zh"
+    >>> say("停止", "stopping")
+    '停止'
+    >>> del os.environ["YEMAI_LANG"]
+    """
     return zh if language() == "zh" else en
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from edge_agent.config import load_config
+from telemetry.config_chinese import in_chinese
 from telemetry.errors import ConfigError
 
 GOOD = """
@@ -37,9 +38,7 @@ unit = 2
 SECOND = '[[buses.devices]]\nid = "{}"\nprofile = "{}"\nunit = {}\n'
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
-    [
+ONE_MISTAKE = [
         ('agent = "edge-01"', 'agent = "edge/01"', "$.agent: agent 'edge/01' cannot be part of a topic; use letters, digits, '-', '_' and '.', at most 64"),
         ("modbus_rtu", "modbus_rtuu", "$.buses[0].driver: no 'modbus_rtuu'; did you mean 'modbus_rtu'?"),
         ("baud", "baudrate", "$.buses[0].link.baudrate: unknown key; did you mean 'baud'?"),
@@ -62,8 +61,10 @@ SECOND = '[[buses.devices]]\nid = "{}"\nprofile = "{}"\nunit = {}\n'
         ('host = "127.0.0.1"', 'host = "127.0.0.1", password = "geheim"', "$.broker.password: a secret is not written here; name it as 'env:NAME' or 'file:PATH'"),
         ('host = "127.0.0.1"', 'host = "127.0.0.1", password = "env:NOWHERE_TO_BE_FOUND"', "$.broker.password: secret: no environment variable NOWHERE_TO_BE_FOUND; export NOWHERE_TO_BE_FOUND=…"),
         ("unit = 1\n", "unit = 1\n" + OTHER_BUS, "$.buses[1].link.port: /dev/ttyS9 is used by $.buses[0].link already; one bus for all devices on a line, with their unit ids"),
-    ],
-)  # fmt: skip
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "message"), ONE_MISTAKE)
 def test_a_mistake_names_file_field_value_and_way_out(tmp_path, before, after, message):
     path = tmp_path / "edge.toml"
     path.write_text(GOOD.replace(before, after, 1))
@@ -72,15 +73,15 @@ def test_a_mistake_names_file_field_value_and_way_out(tmp_path, before, after, m
     assert str(caught.value) == f"{path}: {message}"
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
-    [
+NO_TOML = [
         ('area = "yeji"', 'area = "yeji', "line 3, column 13: not TOML: Illegal character '\\n'; look at: area = \"yeji   (a text ends with the quote that it begins with)"),
         ('"yeji"', "“yeji”", "line 3, column 8: not TOML: Invalid value; look at: area = “yeji”   ('“' is not the ASCII character: switch the input method and write it anew)"),
         ('id = "b1"', 'id = "b1"\nperiod_s = 2,5', "line 8, column 13: not TOML: Expected newline or end of document after a statement; look at: period_s = 2,5   (a decimal point, not a comma)"),
         ('area = "yeji"', 'password = "geheim', "line 3, column 19: not TOML: Illegal character '\\n'; look at: password = …"),
-    ],
-)  # fmt: skip
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "message"), NO_TOML)
 def test_a_file_that_is_no_toml_is_answered_with_its_line_and_a_guess(tmp_path, before, after, message):
     path = tmp_path / "edge.toml"
     path.write_text(GOOD.replace(before, after, 1))
@@ -128,11 +129,11 @@ profile = "eastron_sdm630"
 """
 
 
-def checked(path):
+def checked(path, language="en"):
     """What a technician sees of a file."""
     done = subprocess.run(
         [sys.executable, "-c", "from yemai.cli import main; main()", "edge", "check", str(path)],
-        capture_output=True, text=True, check=False, timeout=30, env={**os.environ, "YEMAI_LANG": "en"},
+        capture_output=True, text=True, check=False, timeout=30, env={**os.environ, "YEMAI_LANG": language},
     )  # fmt: skip
     assert done.returncode == 2
     return done.stderr.removeprefix("yemai: ").replace(f"{path}: ", "").splitlines()
@@ -186,6 +187,34 @@ def test_all_values_of_a_wrong_type_are_told_at_once_with_their_lines(tmp_path):
         "line 18: $.report[0].metrics: Expected `array`, got `str`, here 'sound_level'",
         "line 19: $.linkage: Expected `array`, got `object`; two pairs of brackets where there may be several: [[linkage]]",
     ]
+
+
+def test_a_reader_of_chinese_is_told_in_chinese(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(BAD.replace("unit = 1", "unit = true", 1))
+    assert checked(path, "zh") == [
+        "第 16 行: $.buses[0].devices[1].unit: 应为整数，却是true 或 false：True",
+    ]
+    path.write_text(BAD)
+    assert checked(path, "zh")[:4] == [
+        "第 2 行: $.agent: agent 不能是 'edge/01'：只用字母、数字、'-'、'_' 和 '.'，最多 64 个",
+        "第 12 行: $.buses[0].devices[0].profile: 没有 'sonbest_sm790'; 是不是“sonbest_sm7901b”？",
+        "第 14 行: $.buses[0].devices[1].id: 设备 noise-01 重复了; 另一处在 $.buses[0].devices[0].id",
+        "第 17 行: $.buses[0].devices[2]: 站号 1 已被“noise-01”占用; 每台设备要有自己的地址",
+    ]
+
+
+@pytest.mark.parametrize("cases", [ONE_MISTAKE, NO_TOML])
+def test_each_mistake_that_is_known_here_has_its_chinese(tmp_path, cases):
+    path = tmp_path / "edge.toml"
+    for before, after, _ in cases:
+        path.write_text(GOOD.replace(before, after, 1))
+        with pytest.raises(ConfigError) as caught:
+            load_config(path)
+        for sentence in (caught.value.problem, caught.value.hint):
+            left = re.sub(r"'[^']*'|“[^”]*”|「.」|look at: .*", "", in_chinese(sentence))
+            assert not sentence or re.search("[\u4e00-\u9fff]", in_chinese(sentence)), sentence
+            assert not re.search(r"\b(is|are|the|no|not|of|in|did|you|has)\b", left), sentence
 
 
 def test_a_bus_that_cannot_be_is_refused_with_its_numbers_and_with_what_would_fit(tmp_path):
