@@ -6,7 +6,12 @@ import subprocess
 
 import pytest
 from agents import Cloud
-from lines import running
+from benches import LAMP, Bench
+from lines import PaperLine, running
+
+from device_profiles.registers import encode
+from edge_agent.driver import Device
+from telemetry.testing import ManualClock
 
 
 @pytest.fixture
@@ -32,3 +37,10 @@ def small_disk(tmp_path):
         pytest.skip(f"cannot mount a small disk: {made.stderr.strip()}")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def lamp(tmp_path):
+    clock = ManualClock()
+    line = PaperLine(clock, {"lamp": encode(LAMP, {"dimming": 10.0})})
+    return Bench(tmp_path, clock, line, [Device("lamp", LAMP, 5, 0.5)])

@@ -1,113 +1,30 @@
 """Commands pass between two frames, are carried out once for ever, read back and told of."""
 
 import asyncio
-import contextlib
 import json
 
 import msgspec
 import pytest
-from lines import PaperLine, Slave, disk_hangs, polling, polling_serial, running, serial_bus
+from benches import LAMP, METER, OPEN, Bench, dim, writes
+from lines import PaperLine, Slave, polling_serial, serial_bus
 from waiting import wait_until
 
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Interlock
 from device_profiles.registers import encode
-from edge_agent import commands, memory
 from edge_agent.commands import Commander
 from edge_agent.driver import Device
 from edge_agent.gather import Shape
 from edge_agent.interlock import Interlocks
-from edge_agent.linkage import Linkage, Linkages
 from edge_agent.orders import Allowed, CommandsConfig
 from edge_agent.record import Recorder
 from telemetry.clock import SystemClock
-from telemetry.commands import ActionUpload, Command, CommandResult, CommandState, mac_of
+from telemetry.commands import Command, CommandResult, CommandState, mac_of
 from telemetry.config import Secret
 from telemetry.errors import Refused, Unavailable
 from telemetry.keeper import Keeper
 from telemetry.outbox import Outbox
-from telemetry.severity import Severity
 from telemetry.testing import ManualClock
-from telemetry.text import Text
-from telemetry.transitions import Category, Change, Transition
-
-LAMP = load_catalogue()["openvmi_lamp_unit5"]
-METER = load_catalogue()["eastron_sdm630"]
-OPEN = CommandsConfig((Allowed(),))
-
-
-class Bench:
-    """A commander on a paper line, with a real outbox."""
-
-    def __init__(self, folder, clock, line, devices, config=OPEN):
-        self.folder, self.clock, self.line, self.config = folder, clock, line, config
-        self.devices = {device.id: device for device in devices}
-
-    @contextlib.asynccontextmanager
-    async def running(self, period_s=1.0):
-        box = Outbox.open(self.folder / "outbox.db", max_bytes=10**7, now_ms=self.clock.now_ms)
-        async with Keeper(box) as self.keeper:
-            recorder = Recorder(Shape("edge-01", "json", 200_000), self.clock)
-            self.commander = Commander(self.config, self.devices, self.keeper, recorder, self.clock)
-            await self.commander.restore()
-            task = asyncio.ensure_future(self.commander.run())
-            async with polling(self.line, list(self.devices.values()), period_s, self.clock) as (
-                self.heard,
-                poller,
-            ):
-                self.commander.serves(poller)
-                try:
-                    yield self
-                finally:
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
-
-    async def give(self, command):
-        """Give a command as the broker would, and let it be finished."""
-        await self.commander.hear(msgspec.json.encode(command))
-        for _ in range(40):
-            await self.clock.advance(0.1)
-            if self.commander._under_way == 0:
-                break
-            await asyncio.sleep(0.01)  # the disk is real
-        return await self.states(command.id)
-
-    @contextlib.asynccontextmanager
-    async def line_taken(self, device):
-        """Hold the line, as an exchange that takes long would."""
-        line = self.commander._lanes[device].line
-        taking = asyncio.ensure_future(line.acquire())
-        while not taking.done():
-            await self.clock.advance(0.05)
-        try:
-            yield
-        finally:
-            line.release()
-
-    async def results(self):
-        queued = await self.keeper.look(lambda box: box.waiting(1000))
-        uploads = [msgspec.json.decode(message.payload, type=ActionUpload) for message in queued]
-        return [result for upload in uploads for result in upload.results]
-
-    async def states(self, name):
-        return [str(result.state) for result in await self.results() if result.id == name]
-
-
-def dim(name, value, clock, **more):
-    more = {"not_after": clock.now_ms() + 60_000, "by": "centre", **more}
-    return Command(name, "lamp", metric="dimming", value=value, **more)
-
-
-@pytest.fixture
-def lamp(tmp_path):
-    clock = ManualClock()
-    line = PaperLine(clock, {"lamp": encode(LAMP, {"dimming": 10.0})})
-    return Bench(tmp_path, clock, line, [Device("lamp", LAMP, 5, 0.5)])
-
-
-def writes(bench):
-    return [write.words[0] for _, write in bench.line.written]
 
 
 async def test_a_command_is_accepted_executed_read_back_and_told_of(lamp):
@@ -374,80 +291,3 @@ async def test_a_command_that_was_not_begun_for_want_of_disk_does_not_count_as_a
             await bench.commander.take(command, OPEN.check)
         await bench.keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
         assert (await bench.give(command))[-1] == "verified", "given again at once, it need not rest"
-
-
-async def test_a_flood_of_refused_commands_fills_neither_the_outbox_nor_the_memory_of_ids(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(memory, "_MOST_KNOWN", 30)
-    monkeypatch.setattr(commands, "_MOST_TURNED_AWAY", 100)
-    clock = ManualClock()
-    line = PaperLine(clock, {"lamp": encode(LAMP, {"dimming": 10.0})})
-    only = CommandsConfig((Allowed(by="centre"),))
-    bench = Bench(tmp_path, clock, line, [Device("lamp", LAMP, 5, 0.5)], only)
-    async with bench.running(period_s=600):
-        await clock.advance(1)
-        for n in range(150):
-            await bench.commander.hear(msgspec.json.encode(dim(f"n{n}", 70.0, clock, by="nobody")))
-        late = dim("late", 70.0, clock, not_after=clock.now_ms() - 1)
-        assert (await bench.commander.take(late)).state is CommandState.EXPIRED, "who asks here is told"
-        assert len(await bench.results()) == 100
-        assert bench.commander.untold == 51
-        assert await bench.give(dim("c1", 70.0, clock)) == ["accepted", "executed", "verified"]
-        await clock.advance(72)  # a hundred an hour are two in that time
-        for n in range(9):
-            await bench.commander.hear(msgspec.json.encode(dim(f"m{n}", 70.0, clock, by="nobody")))
-        assert [r.id for r in await bench.results()][-2:] == ["m0", "m1"]
-
-
-async def test_an_alarm_is_answered_while_the_disk_hangs_and_its_record_follows_in_order(lamp):
-    async with lamp.running():
-        async with disk_hangs(lamp.keeper):
-            taking = asyncio.ensure_future(lamp.commander.take(dim("link-1", 100.0, lamp.clock), cause="a1"))
-            await wait_until(lambda: writes(lamp) or lamp.clock.advance(0.1))
-        verdict = await taking
-        await wait_until(lambda: verdict.done() or lamp.clock.advance(0.1))
-        assert await lamp.states("link-1") == ["accepted", "executed", "verified"]
-
-
-async def test_who_lets_go_of_the_buses_can_wait_for_what_is_under_way(lamp):
-    async with lamp.running():
-        await lamp.commander.at_rest()
-        async with lamp.line_taken("lamp"):
-            giving = asyncio.ensure_future(lamp.commander.take(dim("c1", 70.0, lamp.clock)))
-            await wait_until(giving.done)
-            rest = asyncio.ensure_future(lamp.commander.at_rest())
-            await lamp.clock.advance(1)
-            assert not rest.done()
-        await wait_until(lambda: rest.done() or lamp.clock.advance(0.1))
-        assert writes(lamp) == [70]
-
-
-async def test_a_target_that_does_not_answer_keeps_no_other_one_waiting():
-    class Deaf:
-        def __init__(self):
-            self.taken = []
-
-        async def take(self, command, cause):
-            self.taken.append((command.device, command.metric, cause))
-            return asyncio.get_running_loop().create_future()
-
-    linkages = [
-        Linkage(rule="smoke.fire", target=target, metric=metric, value=1.0)
-        for target, metric in (
-            ("lamp", "dimming"),
-            ("lamp", "is_on"),
-            ("same", "siren"),
-            ("siren", "relay_1"),
-        )
-    ]
-    alarm = Transition(
-        "a1-0", "a1", Change.BEGAN, "siren", "smoke_detector", "smoke.fire", "smoke_alarm", Severity.RED,
-        Category.FIRE, Text("火", "fire"), 0, 0,
-    )  # fmt: skip
-    commander = Deaf()
-    async with running(Linkages(linkages, commander, ManualClock()).answer(alarm)):
-        await wait_until(lambda: len(commander.taken) == 2)
-    assert commander.taken == [("lamp", "dimming", "a1"), ("siren", "siren", "a1")], (
-        "each target in its order"
-    )

@@ -387,19 +387,3 @@ class _Disk:
     def __init__(self, real, free):
         self.f_frsize, self.f_bavail = 1, free
         self.real = real
-
-
-async def test_a_reading_that_raises_an_alarm_is_sent_once_though_it_is_judged_after_it_was_put(tmp_path):
-    clock = LeapingClock()
-    async with Keeper(Outbox.open(tmp_path / "o.db", max_bytes=10**6)) as keeper:
-        gatherer = gatherer_of(keeper, clock, tmp_path, [ReportRule("change", metrics=("sound_level",))])
-        first, second = (Reading("d1", 1000 + n, {"sound_level": 40.0}) for n in range(2))
-        for reading in (first, second):  # the second is withheld
-            gatherer.take(reading)
-            await gatherer.flush()
-        for reading in (first, second, second):
-            gatherer.at_once(reading)
-        await gatherer.flush()
-        queued = await keeper.look(lambda box: box.waiting(9))
-    times = [r.time for m in queued for r in wire.decode(m.payload, Upload).readings]
-    assert times == [1000, 1001]

@@ -13,6 +13,7 @@ from device_profiles.vocabulary import load_classes
 from edge_agent.config import JudgementConfig, load_config
 from edge_agent.gather import Shape
 from edge_agent.judgement import Judge, edge_rules
+from edge_agent.linkage import Linkage, Linkages
 from edge_agent.record import Recorder
 from rules.engine import Engine
 from rules.frame import Frame
@@ -27,6 +28,10 @@ from telemetry.errors import ConfigError
 from telemetry.keeper import Keeper
 from telemetry.outbox import Outbox
 from telemetry.readings import Reading
+from telemetry.severity import Severity
+from telemetry.testing import ManualClock
+from telemetry.text import Text
+from telemetry.transitions import Category, Change, Transition
 
 LINKAGES = """
 [[linkage]]
@@ -269,3 +274,33 @@ async def test_an_alarm_is_judged_while_the_disk_hangs_over_the_record_of_anothe
         kept = await keeper.look(lambda box: box.waiting(9))
     uploads = [wire.decode(message.payload, ActionUpload) for message in kept]
     assert [t.device for upload in uploads for t in upload.transitions] == ["s1", "s2"]
+
+
+async def test_a_target_that_does_not_answer_keeps_no_other_one_waiting():
+    class Deaf:
+        def __init__(self):
+            self.taken = []
+
+        async def take(self, command, cause):
+            self.taken.append((command.device, command.metric, cause))
+            return asyncio.get_running_loop().create_future()
+
+    linkages = [
+        Linkage(rule="smoke.fire", target=target, metric=metric, value=1.0)
+        for target, metric in (
+            ("lamp", "dimming"),
+            ("lamp", "is_on"),
+            ("same", "siren"),
+            ("siren", "relay_1"),
+        )
+    ]
+    alarm = Transition(
+        "a1-0", "a1", Change.BEGAN, "siren", "smoke_detector", "smoke.fire", "smoke_alarm", Severity.RED,
+        Category.FIRE, Text("火", "fire"), 0, 0,
+    )  # fmt: skip
+    commander = Deaf()
+    async with running(Linkages(linkages, commander, ManualClock()).answer(alarm)):
+        await wait_until(lambda: len(commander.taken) == 2)
+    assert commander.taken == [("lamp", "dimming", "a1"), ("siren", "siren", "a1")], (
+        "each target in its order"
+    )

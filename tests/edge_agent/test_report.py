@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given
 
 from device_profiles.loading import load_catalogue
+from edge_agent.buffer import Buffer
+from edge_agent.config import OutboxConfig
+from edge_agent.gather import Gatherer, Shape
 from edge_agent.report import Reporter, ReportRule, check_rules
+from telemetry.codecs import json as wire
 from telemetry.errors import ConfigError
+from telemetry.keeper import Keeper
+from telemetry.outbox import Outbox
 from telemetry.quality import Quality
-from telemetry.readings import Reading
+from telemetry.readings import Reading, Upload
+from telemetry.testing import ManualClock
 
 CLASSES = {"d": "noise_monitor", "m": "manhole_cover"}
 
@@ -112,3 +119,21 @@ def test_a_rule_that_can_never_be_meant_is_refused(tmp_path, rule, message):
     with pytest.raises(ConfigError) as caught:
         check_rules(tmp_path / "edge.toml", [rule], [load_catalogue()["sonbest_sm7901b"]])
     assert str(caught.value) == f"{tmp_path / 'edge.toml'}: {message}"
+
+
+async def test_a_reading_that_raises_an_alarm_is_sent_once_though_it_is_judged_after_it_was_put(tmp_path):
+    clock = ManualClock()
+    async with Keeper(Outbox.open(tmp_path / "o.db", max_bytes=10**6)) as keeper:
+        reporter = Reporter([ReportRule("change", metrics=("sound_level",))], CLASSES)
+        buffer = Buffer(OutboxConfig(tmp_path / "o.db"), clock)
+        gatherer = Gatherer(Shape("edge-01", "json", 200_000), keeper, clock, reporter, buffer)
+        first, second = (Reading("d1", 1000 + n, {"sound_level": 40.0}) for n in range(2))
+        for reading in (first, second):  # the second is withheld
+            gatherer.take(reading)
+            await gatherer.flush()
+        for reading in (first, second, second):
+            gatherer.at_once(reading)
+        await gatherer.flush()
+        queued = await keeper.look(lambda box: box.waiting(9))
+    times = [r.time for m in queued for r in wire.decode(m.payload, Upload).readings]
+    assert times == [1000, 1001]
