@@ -87,7 +87,9 @@ class AlarmFeed:
         """Say which alarms stand, and that one would hear of them, for ever."""
         while True:
             await self._clock.sleep(every_s)
-            standing = await self._on_thread(self._pipeline.standing)
+            standing: list[AlarmMessage] = []
+            with self._pipeline.faults.spared("standing"):
+                standing = await self._on_thread(self._pipeline.standing)
             beat = heartbeat(self._producer, self._ledger.outbox.boot, self._clock.now_ms())
             for message in (*standing, beat):
                 self._source.announce(message.transition.alarm, json.encode(message))

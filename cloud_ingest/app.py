@@ -14,7 +14,9 @@ from cloud_ingest.alarms import AlarmFeed
 from cloud_ingest.api.app import make_api
 from cloud_ingest.api.live import Live
 from cloud_ingest.api.parts import Parts
+from cloud_ingest.duties import Duties
 from cloud_ingest.fleet import Fleet
+from cloud_ingest.flow import Flow
 from cloud_ingest.judging import Packs
 from cloud_ingest.ledger import Ledger
 from cloud_ingest.metrics import Metrics
@@ -87,12 +89,14 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
             source=source, clock=clock, metrics=metrics,
         )  # fmt: skip
         api = make_api(parts, config.api.keys)
+        flow = Flow(pipeline, source, clock, metrics)
 
         def committed(news: bool) -> None:  # noqa: FBT001 - it is what the pipeline tells
             writer.changed()
             if news:
                 feed.changed()
 
+        duties = Duties(clock, on_ledger, committed, pipeline.faults)
         async with source, asyncio.TaskGroup() as tasks, served(api, config.api.host, config.api.port):
             log.info(
                 "ingest_up", devices=len(registry.devices), sites=len(registry.sites), store=config.store.kind
@@ -101,26 +105,16 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
                 tasks.create_task(work)
                 for work in (
                     _recall(store, pipeline, clock, on_store, on_ledger),
-                    pipeline.run(source, on_ledger, committed),
+                    flow.run(on_ledger, committed),
                     writer.run(on_ledger, on_store),
                     feed.send(),
                     feed.receive(),
                     feed.assert_again(config.alarms.assert_s),
-                    _again_and_again(clock, _TICK_S, on_ledger, pipeline.tick, committed),
-                    _again_and_again(  # a device that was registered a moment ago is known before it is asked for
-                        clock, _AGAIN_S, on_ledger, pipeline.process_again, committed, renewal.refresh
-                    ),
-                    _again_and_again(
-                        clock,
-                        EVERY_S,
-                        on_ledger,
-                        lambda: _observe(pipeline, wellbeing),
-                        committed,
-                        wellbeing.look,
-                    ),
-                    _again_and_again(
-                        clock, _PACKS_S, on_ledger, lambda: _look_at_packs(packs, pipeline), committed
-                    ),
+                    duties.every(_TICK_S, "tick", pipeline.tick),
+                    # A device that was registered a moment ago is known before it is asked for.
+                    duties.every(_AGAIN_S, "requeue", pipeline.process_again, renewal.refresh),
+                    duties.every(EVERY_S, "wellbeing", lambda: _observe(pipeline, wellbeing), wellbeing.look),
+                    duties.every(_PACKS_S, "packs", lambda: _look_at_packs(packs, pipeline)),
                 )
             ]
             await stop.wait()
@@ -144,18 +138,6 @@ def _thread(resources: contextlib.ExitStack, name: str) -> Callable[..., Awaitab
     return call
 
 
-async def _again_and_again(
-    clock: Clock, every_s: float, on_ledger: Callable[..., Awaitable[Any]], work: Callable[[], bool],
-    committed: Callable[[bool], None], first: Callable[[], Awaitable[None]] | None = None,
-) -> None:  # fmt: skip
-    until_committed = Patience(clock, "cannot_commit", "commits_again", "tried again for ever")
-    while True:
-        await clock.sleep(every_s)
-        if first is not None:
-            await first()
-        committed(await until_committed(on_ledger, work))  # frames may wait though there are no new alarms
-
-
 def _look_at_packs(packs: Packs, pipeline: Pipeline) -> bool:
     """Judge by packs that have changed; that alone is no news for the feed."""
     packs.renew(pipeline.judge_by)
@@ -164,7 +146,7 @@ def _look_at_packs(packs: Packs, pipeline: Pipeline) -> bool:
 
 def _observe(pipeline: Pipeline, wellbeing: Wellbeing) -> bool:
     agents = frozenset(device.agent for device in pipeline.registry.devices.values())
-    return pipeline.observe(wellbeing.frames(agents))
+    return pipeline.observe(wellbeing.frames(agents, broken=pipeline.faults.count()))
 
 
 def _tags(registry: Registry, area: str, name: str) -> Mapping[str, str]:

@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 
 from rules.frame import Frame
-from rules.state import Journal, State
+from rules.state import State
 from telemetry.errors import Malformed, Unavailable
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rules.engine import Engine
+    from cloud_ingest.guarded import Guarded
 
 log = structlog.get_logger()
 _LEAST_BYTES = 4 << 20
@@ -143,7 +143,7 @@ class FrameLog:
 
     # -- the rules' side -------------------------------------------------------------------------------
 
-    def state(self, engine: Engine) -> State:
+    def state(self, engine: Guarded) -> State:
         """Return the rule state as of the last commit.
 
         What changes on the way was told when it was judged first, and is not told again.
@@ -154,10 +154,10 @@ class FrameLog:
             "SELECT at_ms, frame FROM frames LEFT JOIN rule_state USING (class)"
             " WHERE id > coalesce(upto, 0) ORDER BY id"
         ):
-            state, _ = engine.evaluate(state, Frame.load(frame), at_ms, Journal())
+            state = engine.replayed(state, Frame.load(frame), at_ms)
         return state
 
-    def judged_by(self, engine: Engine) -> None:
+    def judged_by(self, engine: Guarded) -> None:
         """Learn which classes' states belong together."""
         self._together = engine.together
 

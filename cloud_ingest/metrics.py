@@ -39,6 +39,11 @@ class Metrics:
         self.store_write = self._histogram("store_write_seconds", "One write to the store", _SECONDS)
         self.store_samples = self._counter("store_samples_total", "Samples that the store has taken")
         self.store_errors = self._counter("store_errors_total", "Writes that the store could not take")
+        self.faults = self._counter(
+            "part_faults_total",
+            "Failures of a rule, or of a duty of ingest, each of which cost itself alone",
+            ["part"],
+        )
         self.transitions = self._counter("alarm_transitions_total", "Changes of alarms", ["change"])
         self.alarms = self._gauge(
             "alarm_messages_waiting", "Alarm messages not yet acknowledged by their consumer"

@@ -22,12 +22,14 @@ import structlog
 from cloud_ingest.admission import Admission, Admitted, broken, identity, made, read, readmit
 from cloud_ingest.ahead import Ahead
 from cloud_ingest.clocks import shift_of
+from cloud_ingest.faults import Faults
+from cloud_ingest.flow import MOST_MESSAGES
+from cloud_ingest.guarded import Guarded
 from cloud_ingest.isolation import is_the_machines, isolated
 from cloud_ingest.judging import topology_of
 from cloud_ingest.latest import Latest
 from cloud_ingest.ledger import Quarantined
 from cloud_ingest.news import News
-from cloud_ingest.patience import Patience
 from cloud_ingest.plausibility import Plausibility
 from cloud_ingest.turns import Lane, Pace, Plan, Turns
 from cloud_ingest.wellbeing import devices_of
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from cloud_ingest.ledger import Ledger
     from cloud_ingest.metrics import Metrics
     from cloud_ingest.registry import Registry
-    from cloud_ingest.source import Delivery, Source
+    from cloud_ingest.source import Delivery
     from device_profiles.vocabulary import DeviceClass
     from rules.engine import Engine
     from rules.frame import Frame
@@ -50,12 +52,6 @@ if TYPE_CHECKING:
     from telemetry.clock import Clock
     from telemetry.transitions import Transition
 
-MOST_MESSAGES = 1000
-LINGER_S = 0.05
-_BETWEEN_S = 0.6 * LINGER_S
-"""What has waited may take so long: it ends before the next live uploads would have begun, even when it takes longer than foreseen."""
-_PASSED_OVER_MOST = 8
-"""So many turns in a row may go to live uploads alone, when those come faster than they are committed."""
 _AGAIN_MOST = 1000
 Told = tuple[list[tuple[str, Ack]], bool]
 """What to acknowledge, by agent, and whether there are new alarms."""
@@ -78,7 +74,9 @@ class Pipeline:
         offset_of: Callable[[str], int | None] = lambda _: None,
         area: str = "",
     ) -> None:
-        self._producer, self._ledger, self._engine, self._clock = producer, ledger, engine, clock
+        self._producer, self._ledger, self._clock = producer, ledger, clock
+        self.faults = Faults(clock, metrics)
+        self._engine = Guarded(engine, self.faults, clock)
         self._news = News(producer, ledger.outbox, metrics)
         self._metrics, self._offset_of, self._area = metrics, offset_of, area
         engine.topology = topology_of(registry, area)
@@ -86,7 +84,7 @@ class Pipeline:
         self.latest = Latest(classes)
         self._turns, self._pace, self._ahead = Turns(), Pace(least=32, most=MOST_MESSAGES), Ahead()
         ledger.held.drop(self._turns.recall(ledger.held.read(), ledger.knows))
-        self.state = ledger.frames.state(engine)
+        self.state = ledger.frames.state(self._engine)
         self.use(registry)
 
     @property
@@ -96,7 +94,7 @@ class Pipeline:
 
     def use(self, registry: Registry) -> None:
         """Admit what ``registry`` says from now on, and wait for its devices."""
-        self._engine.topology = topology_of(registry, self._area)
+        self._engine.engine.topology = topology_of(registry, self._area)
         state = self._engine.expect(self.state, self._expected(registry), self._clock.now_ms())
         with self._ledger.transaction():
             self._ledger.frames.keep(state, state.classes)
@@ -104,48 +102,27 @@ class Pipeline:
 
     def judge_by(self, engine: Engine) -> None:
         """Judge by other packs from the next batch on; what rules that read as before remember is kept."""
-        engine.topology = self._engine.topology
-        state = engine.expect(self.state, self._expected(self.registry), self._clock.now_ms())
+        engine.topology = self._engine.engine.topology
+        guarded = Guarded(engine, self.faults, self._clock)
+        state = guarded.expect(self.state, self._expected(self.registry), self._clock.now_ms())
         with self._ledger.transaction():
             self._ledger.frames.keep(state, state.classes)
-        self._ledger.frames.judged_by(engine)
-        self._engine, self.state = engine, state
+        self._ledger.frames.judged_by(guarded)
+        self._engine, self.state = guarded, state
 
     def shadows(self) -> tuple[list[Transition], list[Transition]]:
         """Return what stands by the packs on trial, and what they told since the start, the newest last."""
-        return self._engine.active(self.state, shadow=True), list(self._news.shadows)
+        return self._engine.engine.active(self.state, shadow=True), list(self._news.shadows)
 
-    async def run(
-        self, source: Source, on_thread: Callable[..., Any], committed: Callable[[bool], None]
-    ) -> None:
-        """Process micro-batches for ever; ``committed`` is told of each, and whether there are new alarms."""
-        until_committed = Patience(
-            self._clock, "cannot_commit", "commits_again", "tried again for ever; agents keep their readings"
-        )
-        passed_over, gathering_since = 0, self._clock.monotonic()
-        while True:
-            if self._turns.waiting and not self._ledger.frames.is_full:
-                arrived = source.at_hand(MOST_MESSAGES)
-            else:
-                gathered_s = self._clock.monotonic() - gathering_since  # while something else had its turn
-                arrived = await source.take(MOST_MESSAGES, max(0.0, LINGER_S - gathered_s))
-            if arrived:
-                gathering_since = (
-                    self._clock.monotonic()
-                )  # what comes during the commit need not wait longer for it
-                acks, news = await until_committed(on_thread, self.process, arrived)
-                source.done(arrived)
-                source.acknowledge(acks)
-                self._metrics.ack_latency.observe((self._clock.now_ms() - arrived[0].received_ms) / 1000)
-                self._metrics.queue.set(source.waiting())
-                committed(news)
-            passed_over += source.waiting() >= MOST_MESSAGES
-            can_go_on = self._turns.waiting and not self._ledger.frames.is_full
-            if can_go_on and (source.waiting() < MOST_MESSAGES or passed_over >= _PASSED_OVER_MOST):
-                passed_over = 0
-                acks, news = await until_committed(on_thread, self.process_held, _BETWEEN_S)
-                source.acknowledge(acks)
-                committed(news)
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for its turn."""
+        return self._turns.waiting
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether something waits for its turn, and there is room for it."""
+        return self._turns.waiting and not self._ledger.frames.is_full
 
     def process(self, arrived: Sequence[Delivery]) -> Told:
         """Commit what has arrived, or write it down for later; return what to acknowledge and whether there are new alarms.
@@ -215,7 +192,7 @@ class Pipeline:
 
     def standing(self) -> list[AlarmMessage]:
         """Return a re-assertion of each standing alarm."""
-        return self._news.again(self._engine.active(self.state), self._clock.now_ms())
+        return self._news.again(self._engine.engine.active(self.state), self._clock.now_ms())
 
     def _expected(self, registry: Registry) -> dict[str, str]:
         devices = {device.id: device.device_class for device in registry.devices.values()}

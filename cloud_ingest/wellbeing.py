@@ -65,12 +65,16 @@ class Wellbeing:
             left = self._broker_ends_s - self._clock.now_ms() / 1000
             self._measured["broker_certificate_days"] = left / _DAY_S
 
-    def frames(self, agents: frozenset[str]) -> list[Frame]:
-        """Return what is known now of ``agents`` and of ingest; what an agent that is away had said is no news."""
+    def frames(self, agents: frozenset[str], *, broken: int = 0) -> list[Frame]:
+        """Return what is known now of ``agents`` and of ingest, ``broken`` parts of which failed lately.
+
+        What an agent that is away had said is no news.
+        """
         now, classes = self._clock.now_ms(), load_platform()
         waiting = 100 * self._ledger.frames.waiting_bytes / self._config.ledger.waiting_bytes
         own = self._measured | {
             "waiting": waiting, "store": float(bool(self._store_problem())), "faults": float(self._ledger.faults),
+            "broken": float(broken),
         }  # fmt: skip
         told = [
             _reading(status.agent, now, _figures(status))

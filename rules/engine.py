@@ -9,6 +9,7 @@ Nothing here reads a clock: the same frames give the same transitions, live, in 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,10 @@ from rules.silence import Silence
 from rules.state import State
 from rules.topology import Topology
 from rules.world import NEWEST, World, note_newest
+from telemetry.errors import YemaiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from device_profiles.vocabulary import DeviceClass
     from rules.frame import Frame
@@ -32,8 +34,19 @@ if TYPE_CHECKING:
     from telemetry.transitions import Transition
 
 
+class RuleFault(Exception):
+    """A rule failed at what it was given; its ``__cause__`` says how."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"rule '{rule}' failed")
+        self.rule = rule
+
+
 class Engine:
     """Judges frames by rule packs.
+
+    What fails inside a rule is raised as :class:`RuleFault`; the rules ``without`` are left out, so that the others can
+    go on.
 
     ``topology`` tells where devices hang; without it nothing is known of sites, agents and periods.  It may be set
     anew between two calls.
@@ -73,7 +86,12 @@ class Engine:
         return found
 
     def evaluate(
-        self, state: State, frame: Frame, now_ms: int, journal: Journal | None = None
+        self,
+        state: State,
+        frame: Frame,
+        now_ms: int,
+        journal: Journal | None = None,
+        without: frozenset[str] = frozenset(),
     ) -> tuple[State, list[Transition]]:
         """Return the state after ``frame``, and what changed.  ``state`` itself stays as it was, or does once ``journal`` is undone.
 
@@ -91,12 +109,18 @@ class Engine:
         world = World(state, self.topology)
         found: list[Transition] = []
         for judge in judges:
-            found += judge.evaluate(part, batch, world, now_ms)
+            if judge.key not in without:
+                with _blamed(judge.key):
+                    found += judge.evaluate(part, batch, world, now_ms)
         for silence in silences:
-            found += silence.evaluate(part, batch, now_ms)
+            if silence.key not in without:
+                with _blamed(silence.key):
+                    found += silence.evaluate(part, batch, now_ms)
         return state, found
 
-    def tick(self, state: State, now_ms: int) -> tuple[State, list[Transition]]:
+    def tick(
+        self, state: State, now_ms: int, without: frozenset[str] = frozenset()
+    ) -> tuple[State, list[Transition]]:
         """Let time pass: return which devices have fallen silent.
 
         Also ends the alarms that nobody would ever end: those of rules that are in no pack any more, and of
@@ -109,24 +133,38 @@ class Engine:
                 continue
             vanished = old.rules.keys() - self._known
             orphaned = old.retired or any(old.rules[rule].standing for rule in vanished)
-            silent = [s for s in self._silences.get(name, ()) if not s.is_grouped and s.is_due(old, now_ms)]
+            silent = []
+            for silence in self._silences.get(name, ()):
+                if not silence.is_grouped and silence.key not in without:
+                    with _blamed(silence.key):
+                        silent += [silence] if silence.is_due(old, now_ms) else []
             if not orphaned and not silent:
                 continue
             state, part = state.fork(name)
             found += _let_go(part, vanished, now_ms)
             for silence in silent:
-                found += silence.tick(part, now_ms)
+                with _blamed(silence.key):
+                    found += silence.tick(part, now_ms)
+        if OUTAGE in without:
+            return state, found
+        with _blamed(OUTAGE):
+            state, grouped = self._group(state, now_ms)
+        return state, found + grouped
+
+    def _group(self, state: State, now_ms: int) -> tuple[State, list[Transition]]:
+        """Tell of the silences that may have one cause."""
         missed = any(
             silence.is_due(part, now_ms)
             for name, part in state.classes.items()
             for silence in self._silences.get(name, ())
         )
         if missed or not self._outages.is_quiet(state):
-            state, grouped = self._outages.tick(state, self.topology, now_ms)
-            found += grouped
-        return state, found
+            return self._outages.tick(state, self.topology, now_ms)
+        return state, []
 
-    def expect(self, state: State, devices: Mapping[str, str], now_ms: int) -> State:
+    def expect(
+        self, state: State, devices: Mapping[str, str], now_ms: int, without: frozenset[str] = frozenset()
+    ) -> State:
         """Return the state that waits for ``devices`` (id → class) from now on: all that are registered.
 
         Called when the platform starts: its own silence is not the devices', so each device that is not
@@ -141,7 +179,9 @@ class Engine:
             places = part.places(mine)
             part.retired = frozenset(part.devices.keys() - set(mine)) & _alarmed(part)
             for silence in self._silences.get(name, ()):
-                silence.expect(part, places, self.topology, now_ms)
+                if silence.key not in without:
+                    with _blamed(silence.key):
+                        silence.expect(part, places, self.topology, now_ms)
         return state
 
     def active(self, state: State, *, shadow: bool = False) -> list[Transition]:
@@ -153,6 +193,17 @@ class Engine:
             for alarm in memory.standing.values()
             if alarm.latest.shadow == shadow
         ]
+
+
+@contextmanager
+def _blamed(rule: str) -> Iterator[None]:
+    """Say whose fault it is; what is mapped, or of the machine, is nobody's."""
+    try:
+        yield
+    except (YemaiError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise RuleFault(rule) from error
 
 
 def _alarmed(part: ClassState) -> set[str]:

@@ -64,9 +64,12 @@ class Journal:
         """Keep what is at ``places``, which are about to be written."""
         self._before.append((column, places, column[places].copy()))
 
-    def undo(self) -> None:
-        """Put everything back: the state from before is what it was."""
-        while self._before:
+    def __len__(self) -> int:
+        return len(self._before)
+
+    def undo(self, down_to: int = 0) -> None:
+        """Put everything back, or all but the first ``down_to`` notes: the state from before is what it was."""
+        while len(self._before) > down_to:
             column, places, values = self._before.pop()
             column[places] = values
 

@@ -129,7 +129,7 @@ def test_a_restart_gives_back_the_state_of_classes_that_ask_each_other(bench, tm
     told(bench, 30.0, 3)
     bench.deliver(bench.upload(4, {"soil_moisture": 80.0}, device="soil-01"))
     before = bench.pipeline.state
-    again = bench.ledger.frames.state(engine)
+    again = bench.ledger.frames.state(bench.guarded(engine))
     assert {n: again.dump(n) for n in again.classes} == {n: before.dump(n) for n in before.classes}
     assert engine.active(again) == []
 

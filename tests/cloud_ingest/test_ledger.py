@@ -140,7 +140,7 @@ def test_a_restart_with_a_store_that_is_away_judges_again_only_what_no_snapshot_
     monkeypatch.setattr(Engine, "evaluate", counted)
     bench.close()
     bench.open(recall=False)
-    assert dumps(bench.ledger.frames.state(Engine([], {}))) != {}
+    assert dumps(bench.ledger.frames.state(bench.guarded(Engine([], {})))) != {}
     assert seen == [1], "one frame came after the snapshot"
     assert dumps(bench.pipeline.state).keys() == was.keys()
     assert [m.transition.rule for m in bench.pipeline.standing()] == ["smoke_detector.fire"]
@@ -165,7 +165,7 @@ def test_the_state_after_a_crash_is_the_state_before_it(bench):
     was = dumps(bench.pipeline.state)
     bench.close()
     ledger = Ledger(bench.ledger._config)
-    again = dumps(ledger.frames.state(Engine(load_packs(), bench.classes)))
+    again = dumps(ledger.frames.state(bench.guarded(Engine(load_packs(), bench.classes))))
     ledger.close()
     bench.open()
     assert again == was

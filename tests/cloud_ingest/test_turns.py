@@ -13,6 +13,7 @@ from world import Bench
 
 from cloud_ingest.app import _thread
 from cloud_ingest.config import load_config
+from cloud_ingest.flow import Flow
 from cloud_ingest.source import Delivery
 from cloud_ingest.turns import FEW, LIVE_MS, MOST_OF_AGENT, Lane, Pace, Turns
 from telemetry import topics
@@ -279,7 +280,8 @@ async def test_others_are_never_behind_more_than_a_share_of_an_agent_at_a_hundre
                             topics.up("test", agent), an_upload(agent, block + 1, at=now + block, smoke=smoke).payload, 1
                         )  # fmt: skip
             await wait_until(lambda: source.waiting() == 1090, 20, "all uploads to reach the source")
-            running = asyncio.ensure_future(bench.pipeline.run(source, on_thread, lambda _: None))
+            flow = Flow(bench.pipeline, source, SystemClock(), bench.metrics)
+            running = asyncio.ensure_future(flow.run(on_thread, lambda _: None))
             await wait_until(lambda: bench.ledger.knows(AGENTS[0], "b", 1000), 30, "the last to be committed")
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

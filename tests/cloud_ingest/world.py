@@ -4,6 +4,8 @@ import asyncio
 import sys
 
 from cloud_ingest.config import LedgerConfig
+from cloud_ingest.faults import Faults
+from cloud_ingest.guarded import Guarded
 from cloud_ingest.ledger import Ledger
 from cloud_ingest.metrics import Metrics
 from cloud_ingest.pipeline import Pipeline
@@ -60,6 +62,9 @@ class Bench:
         self.writer = StoreWriter(
             self.ledger, self.store, lambda: self.pipeline.registry, self.clock, self.metrics
         )
+
+    def guarded(self, engine):
+        return Guarded(engine, Faults(self.clock, self.metrics), self.clock)
 
     def duckdb(self):
         return duckdb.Store(duckdb.Config(self.folder / "samples.duckdb"), CLASSES, lambda _: {})
