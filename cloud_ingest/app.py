@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _AGAIN_S = 2.0
 _TICK_S = 1.0
 _PACKS_S = 5.0
+_PRUNE_S = 60.0
 _COLLECT = (50_000, 20, 20)
 """A batch makes 10,000 objects and no cycle; looking for one after each 700 costs a tenth of a core."""
 _AT_ONCE = 1000  # newest values taken over between two batches
@@ -114,6 +115,7 @@ async def run(config: IngestConfig, *, stop: asyncio.Event, clock: Clock | None 
                     # A device that was registered a moment ago is known before it is asked for.
                     duties.every(_AGAIN_S, "requeue", pipeline.process_again, renewal.refresh),
                     duties.every(EVERY_S, "wellbeing", lambda: _observe(pipeline, wellbeing), wellbeing.look),
+                    duties.every(_PRUNE_S, "retention", lambda: _prune(ledger, clock)),
                     duties.every(_PACKS_S, "packs", lambda: _look_at_packs(packs, pipeline)),
                 )
             ]
@@ -136,6 +138,11 @@ def _thread(resources: contextlib.ExitStack, name: str) -> Callable[..., Awaitab
         return await loop.run_in_executor(pool, work, *arguments)
 
     return call
+
+
+def _prune(ledger: Ledger, clock: Clock) -> bool:
+    ledger.prune(clock.now_ms())
+    return False
 
 
 def _look_at_packs(packs: Packs, pipeline: Pipeline) -> bool:

@@ -20,12 +20,16 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class LedgerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is committed before it is acknowledged; ``waiting_bytes`` bound what waits for a store that is away."""
+    """What is committed before it is acknowledged; ``waiting_bytes`` bound what waits for a store that is away.
+
+    ``kept_days`` is how far back accounts, gaps and the record of deeds go.
+    """
 
     path: Path
     waiting_bytes: int = 4 * 1024 * 1024 * 1024
     quarantine_bytes: int = 256 * 1024 * 1024
     alarm_bytes: int = 64 * 1024 * 1024
+    kept_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 400
 
 
 class RegistryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from cloud_ingest import framelog, held
 from cloud_ingest.framelog import FrameLog, mapped
 from cloud_ingest.held import HeldUploads
 from cloud_ingest.marks import Ranges
+from cloud_ingest.retention import Retention
 from telemetry.errors import Unavailable
 from telemetry.outbox import Outbox
 from telemetry.outbox_file import PART as OUTBOX
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 MOST_BOOTS = 32
 """Of one agent; the boot that was not heard of for longest goes first."""
-ACTIONS_KEPT_MS = 400 * 86_400_000
 FAULT = "ingest fault"
 """The reason of what this program failed at: others make room for it, and it for nobody."""
 TABLES = """
@@ -112,6 +112,7 @@ class Ledger:
                 )
             self.frames = FrameLog(self._db, max_bytes=config.waiting_bytes)
             self.held = HeldUploads(self._db)
+            self._retention = Retention(self._db, config.kept_days)
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"ledger {config.path}: {error}") from error
         self.outbox = Outbox(self._db, max_bytes=config.alarm_bytes)
@@ -274,22 +275,27 @@ class Ledger:
         )
 
     def note_actions(self, upload: ActionUpload, now_ms: int) -> None:
-        """Keep what an agent has done and judged by itself, for 400 days: each step of a command and each transition once.
+        """Keep what an agent has done and judged by itself: each step of a command and each transition once.
 
+        A time that is longer ago than anything is kept, or ahead, is taken for now; what the agent said is in the body.
         Its transitions raise nothing here: the same samples give the same alarms the same ids.
         """
         if not upload.results and not upload.transitions:
             return
-        self._db.execute("DELETE FROM actions WHERE at_ms < ?", (now_ms - ACTIONS_KEPT_MS,))
         told = [(r.id, r.state.value, r.device, r.time, msgspec.json.encode(r)) for r in upload.results]
         told += [(t.id, "judged", t.device, t.time, msgspec.json.encode(t)) for t in upload.transitions]
         self._db.executemany(
             "INSERT OR IGNORE INTO actions VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (name, step, upload.agent, device, at_ms, body.decode())
+                (name, step, upload.agent, device, self._retention.dated(at_ms, now_ms), body.decode())
                 for name, step, device, at_ms, body in told
             ],
         )
+
+    def prune(self, now_ms: int) -> None:
+        """Drop a little of what is older than ``kept_days``."""
+        with self.transaction():
+            self._retention.prune(now_ms)
 
     # -- the store's side ----------------------------------------------------------------------------
 

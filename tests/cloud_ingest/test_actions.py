@@ -43,11 +43,3 @@ def test_the_record_keeps_each_step_once_and_the_alarm_has_one_id(bench):
     assert {e["body"]["cause"] for e in told if e["step"] != "judged"} == {began.alarm}
     assert bench.reader.actions(100, "chg-01") == []
     assert bench.fates()["received"] == 1
-
-
-def test_the_record_of_deeds_goes_back_400_days_and_no_further(bench):
-    now, day = bench.clock.now_ms(), 86_400_000
-    for seq, age in enumerate((500, 399, 0), 1):
-        result = CommandResult(f"link-{age}", "smoke-01", CommandState.EXECUTED, now - age * day)
-        bench.deliver(json.encode(ActionUpload("edge-01", "b", seq, now, results=(result,))))
-    assert {entry["body"]["id"] for entry in bench.reader.actions(100, None)} == {"link-399", "link-0"}
