@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from telemetry.clock import Clock
 
 _RESEND_S = 3.0
+_LINK_S = 0.3  # until a link that was away is tried again
 
 
 class AlarmFeed:
@@ -55,12 +56,14 @@ class AlarmFeed:
             messages = await self._until_known(
                 self._on_thread, self._window.due, self._ledger.outbox, self._clock.monotonic()
             )
+            longest_s = _RESEND_S
             for message in messages:
                 told = msgspec.json.decode(message.payload, type=AlarmMessage)
                 if not self._source.announce(told.transition.alarm, message.payload):
                     self._window.link_lost()
+                    longest_s = _LINK_S
                     break
-            wait_s = max(0.2, min(_RESEND_S, self._window.next_due_s(self._clock.monotonic())))
+            wait_s = max(0.2, min(longest_s, self._window.next_due_s(self._clock.monotonic())))
             try:
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()

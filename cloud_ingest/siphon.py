@@ -47,8 +47,8 @@ class Siphon(paho.Client):
         self._read_from: object = None
 
     def acknowledge(self, mids: Iterable[int]) -> None:
-        """Send PUBACKs."""
-        mids = list(mids)
+        """Send PUBACKs; none while there is no connection, for they would be the first of the next, and end it."""
+        mids = list(mids) if self.is_connected() else []
         for start in range(0, len(mids), _MANY_AT_ONCE):
             some = mids[start : start + _MANY_AT_ONCE]
             together = b"".join(struct.pack("!BBH", _PUBACK, 2, mid) for mid in some)

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from waiting import wait_until
 from world import Bench, write_config
 
-from cloud_ingest.alarms import AlarmFeed
+from cloud_ingest.alarms import _RESEND_S, AlarmFeed
 from cloud_ingest.clocks import Offsets
 from cloud_ingest.config import load_config
 from telemetry import topics
@@ -129,6 +129,48 @@ async def test_what_comes_again_by_a_new_connection_is_not_kept_twice(bench, mos
         await client.publish(topics.up("test", "edge-01"), b"next", 1)
         await wait_until(source.waiting)
         assert [one.payload for one in source.at_hand(9)] == [b"next"]
+
+
+async def test_what_is_committed_while_the_link_is_being_made_does_not_end_it(bench, mosquitto, monkeypatch):
+    async with connected(bench, mosquitto) as (source, client):
+        for n in range(20):
+            await client.publish(topics.up("test", "edge-01"), b"%d" % n, 1)
+        await wait_until(lambda: source.waiting() == 20)
+        taken, connection = await source.take(100, 0.0), source._generation
+        made, dial = [], source._client._create_socket
+
+        def dialling():
+            made.append(dial())
+            source.done(taken)
+            return made[-1]
+
+        monkeypatch.setattr(source._client, "_create_socket", dialling)
+        source._client.socket().shutdown(socket.SHUT_RDWR)
+        await wait_until(lambda: source._generation > connection, 20)
+        assert len(made) == 1
+
+
+async def test_an_alarm_that_the_link_did_not_take_goes_out_as_soon_as_it_is_back(bench, mosquitto):
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    async with connected(bench, mosquitto) as (source, _):
+        feed = AlarmFeed(bench.ledger, bench.pipeline, source, here, bench.clock, "ingest-1")
+        tries = []
+        announce = source.announce
+
+        def away(alarm, message):
+            tries.append(alarm)
+            return len(tries) > 3 and announce(alarm, message)
+
+        source.announce = away
+        bench.deliver(bench.upload(1, {"smoke_alarm": 1.0}, device="smoke-01"))
+        sending = asyncio.ensure_future(feed.send())
+        await wait_until(
+            lambda: len(tries) > 3, 2 * _RESEND_S, "four tries, of what is not lost but never sent"
+        )
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 async def test_a_broker_that_answers_after_it_was_given_up_takes_no_part_any_more(bench, mosquitto):
