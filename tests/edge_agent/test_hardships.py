@@ -2,16 +2,21 @@
 
 import asyncio
 
+import aiomqtt
 import msgspec
+from agents import AREA, cabinet
 from benches import LAMP, Bench, dim, writes
-from lines import PaperLine, disk_hangs
+from lines import PaperLine, Slave, disk_hangs
 from waiting import wait_until
 
 from device_profiles.registers import encode
-from edge_agent import commands, memory
+from edge_agent import app, commands, memory
 from edge_agent.driver import Device
 from edge_agent.orders import Allowed, CommandsConfig
-from telemetry.commands import CommandState
+from telemetry import topics
+from telemetry.clock import SystemClock
+from telemetry.codecs import json as wire
+from telemetry.commands import ActionUpload, Command, CommandState
 from telemetry.testing import ManualClock
 
 
@@ -60,3 +65,32 @@ async def test_who_lets_go_of_the_buses_can_wait_for_what_is_under_way(lamp):
             assert not rest.done()
         await wait_until(lambda: rest.done() or lamp.clock.advance(0.1))
         assert writes(lamp) == [70]
+
+
+class Stopping(Slave):
+    """A lamp that has the agent told to stop at the moment at which it is written to."""
+
+    def __init__(self, end):
+        super().__init__("lamp-01", 5, "openvmi_lamp_unit5", {"dimming": 20.0})
+        self.end = end
+
+    def write(self, *words):
+        self.end.set()
+        return super().write(*words)
+
+
+async def test_a_command_that_is_under_way_when_the_agent_is_stopped_is_carried_out_and_told_of(
+    tmp_path, mosquitto, cloud
+):
+    end = asyncio.Event()
+    lamp = Stopping(end)
+    async with cabinet(tmp_path, [lamp], mosquitto.port, "[[commands.allow]]\n", 0.2) as config:
+        agent = asyncio.ensure_future(app.run(config, stop=end))
+        await wait_until(lambda: len(cloud.readings) >= 3, 20)
+        order = Command("c1", "lamp-01", SystemClock().now_ms() + 60_000, "dimming", 40.0, by="operator")
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+            await client.publish(topics.cmd(AREA, "edge-01"), msgspec.json.encode(order), 1)
+        await agent
+        told = [wire.decode(payload, ActionUpload) for payload in cloud.uploads.values()]
+    states = [result.state for upload in told for result in upload.results]
+    assert states == [CommandState.ACCEPTED, CommandState.EXECUTED, CommandState.VERIFIED]
