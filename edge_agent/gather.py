@@ -120,6 +120,7 @@ class Gatherer:
                     )
                 self._troubled = str(error)
                 await self._clock.sleep(_RETRY_S)
+                self._arrived.set()  # what is held is tried again, though nothing else may come for a day
 
     @property
     def trouble(self) -> str:

@@ -57,12 +57,11 @@ class Session:
     async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """See the seam; returns when the broker has acknowledged, as far as the modem tells."""
         async with self._turn:
-            now = self._clock.monotonic()
-            if now - self._signal_at >= _SIGNAL_S:
-                self._signal_at, self._signal = now, await self._modem.signal()
             await self._clock.sleep(max(0.0, self._last + _APART_S - self._clock.monotonic()))
             await self._do(self._mqtt.publish(self._next(), topic, payload, retain=retain))
-            self._last = self._clock.monotonic()
+            self._last = now = self._clock.monotonic()
+            if now - self._signal_at >= _SIGNAL_S:  # behind the message, which may be an alarm
+                self._signal_at, self._signal = now, await self._modem.signal()
         self.traffic += len(topic) + len(payload) + _PACKET_BYTES
 
     async def receive(self) -> AsyncIterator[tuple[str, bytes]]:

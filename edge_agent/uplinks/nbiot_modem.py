@@ -135,13 +135,18 @@ class ModemLink:
 
     async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """See the seam; what is to be retained is confirmed by the gateway."""
-        if self._clock.monotonic() - self._signal_at >= _SIGNAL_S:
+        kind = topic.split("/", 4)[4]
+        if retain:
+            await self._send_until_confirmed(kind, payload)
+        else:
+            await self._send(kind, payload)
+        if (
+            self._clock.monotonic() - self._signal_at >= _SIGNAL_S
+        ):  # behind the message, which may be an alarm
             self._signal_at = self._clock.monotonic()
             self._signal = await self._modem.signal()
-        kind = topic.split("/", 4)[4]
-        if not retain:
-            await self._send(kind, payload)
-            return
+
+    async def _send_until_confirmed(self, kind: str, payload: bytes) -> None:
         for _ in range(_TRIES):  # each try under a number of its own: what comes twice is taken for a replay
             confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             number = await self._send(kind, payload, confirmed)

@@ -5,6 +5,8 @@ import math
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from lines import running
+from waiting import wait_until
 
 from device_profiles.loading import load_catalogue
 from edge_agent.buffer import Buffer
@@ -137,3 +139,17 @@ async def test_a_reading_that_raises_an_alarm_is_sent_once_though_it_is_judged_a
         queued = await keeper.look(lambda box: box.waiting(9))
     times = [r.time for m in queued for r in wire.decode(m.payload, Upload).readings]
     assert times == [1000, 1001]
+
+
+async def test_a_reading_that_the_disk_did_not_take_is_tried_again_though_no_other_comes(tmp_path):
+    clock = ManualClock()
+    async with Keeper(Outbox.open(tmp_path / "o.db", max_bytes=10**6)) as keeper:
+        buffer = Buffer(OutboxConfig(tmp_path / "o.db"), clock)
+        gatherer = Gatherer(Shape("edge-01", "json", 200_000), keeper, clock, Reporter((), {}), buffer)
+        async with running(gatherer.run()):
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+            gatherer.take(Reading("d1", 1000, {"sound_level": 40.0}))
+            await wait_until(lambda: gatherer.trouble or clock.advance(0.1))
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
+            await wait_until(lambda: not gatherer.in_memory or clock.advance(0.1))
+        assert (await keeper.counters()).queued == 1
