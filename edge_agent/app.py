@@ -166,7 +166,7 @@ class _Agent:
             await self._turn.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FINISH_S):  # a siren that is half commanded is commanded
-                    await self.site.commander.at_rest()
+                    await self.site.at_rest()
             for task in tasks:
                 task.cancel()
 

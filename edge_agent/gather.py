@@ -14,6 +14,8 @@ from telemetry.errors import Unavailable
 from telemetry.readings import AgentId, Gap, Reading, Upload
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_agent.buffer import Buffer
     from edge_agent.config import AgentConfig
     from edge_agent.report import Reporter
@@ -69,6 +71,8 @@ class Gatherer:
         self._lost: Gap | None = None
         self._troubled = ""
         self._noted_at = -_NOTE_S
+        self._note_is_old = False  # what it holds is being put
+        self._written = "[]"  # the note, as it is on disk
         self._turn = asyncio.Lock()
 
     def take(self, reading: Reading) -> None:
@@ -102,6 +106,7 @@ class Gatherer:
         note = await self._keeper.look(lambda box: box.note(NOTE))
         if note and note != "[]":
             self._readings += msgspec.json.decode(note, type=list[Reading])
+            self._note_is_old, self._written = True, note
             self._arrived.set()
 
     async def run(self) -> None:
@@ -143,16 +148,22 @@ class Gatherer:
     async def _flush(self, *, ending: bool) -> None:
         if ending:
             self._readings += self._reporter.flush()
-            self._noted_at = -_NOTE_S
+            self._noted_at, self._note_is_old = -_NOTE_S, True
         self._arrived.clear()
         while self._readings:
             batch, withheld = tuple(self._readings[: self._batch]), dict(self._reporter.withheld)
+            rest = self._noted(self._readings[len(batch) :]) if self._note_is_old else ""
 
             def put(
-                box: Outbox, batch: tuple[Reading, ...] = batch, withheld: dict[str, int] = withheld
+                box: Outbox,
+                batch: tuple[Reading, ...] = batch,
+                withheld: dict[str, int] = withheld,
+                rest: str = rest,
             ) -> None:
                 self._put(box, batch)
                 _withhold(box, withheld)
+                if self._note_is_old:  # it tells of these as well: a kill would double them
+                    box.set_note(NOTE, rest)
 
             try:
                 await self._keeper.transact(put)
@@ -160,9 +171,11 @@ class Gatherer:
                 self._shrink()
                 continue
             self._reporter.is_written(withheld)
+            self._written = rest or self._written
             del self._readings[: len(batch)]
             self._batch = min(MOST_READINGS, self._batch + 1)
-        if self._reporter.withholds and self._clock.monotonic() - self._noted_at >= _NOTE_S:
+        self._note_is_old = False
+        if self._clock.monotonic() - self._noted_at >= _NOTE_S:
             await self._write_down()
         if self._lost is not None:
             await self._keeper.lose(self._lost)
@@ -185,15 +198,22 @@ class Gatherer:
 
     async def _write_down(self) -> None:
         """Make the count of what was withheld durable, and what waits for a window's end."""
-        withheld, held = dict(self._reporter.withheld), self._reporter.held()
+        withheld, held = dict(self._reporter.withheld), self._noted(())
+        if not withheld and held == self._written:
+            self._noted_at = self._clock.monotonic()
+            return
 
         def write(box: Outbox) -> None:
             _withhold(box, withheld)
-            box.set_note(NOTE, msgspec.json.encode(held).decode())
+            box.set_note(NOTE, held)
 
         await self._keeper.transact(write)
         self._reporter.is_written(withheld)
-        self._noted_at = self._clock.monotonic()
+        self._written, self._noted_at = held, self._clock.monotonic()
+
+    def _noted(self, besides: Sequence[Reading]) -> str:
+        """Return the note of what waits for a window's end, and of other readings that are not on disk yet."""
+        return msgspec.json.encode([*besides, *self._reporter.held()]).decode()
 
     def _shrink(self) -> None:
         """Let fewer readings into an upload; a single reading that is too large becomes two."""

@@ -87,7 +87,9 @@ class Judge:
         self._keeper, self._record, self._clock, self._at_once = keeper, recorder, clock, at_once
         self._state = State.empty()
         self._readings: list[Reading] = []
-        self._arrived = asyncio.Event()
+        self._arrived, self._idle = asyncio.Event(), asyncio.Event()
+        self._idle.set()
+        self._acting = 0
         self._unkept: asyncio.Queue[tuple[list[Transition], State]] = asyncio.Queue(_MOST_UNKEPT)
         self.linkages: Linkages | None = None
 
@@ -103,6 +105,7 @@ class Judge:
         """Accept a reading; never waits."""
         if self._classes.get(reading.device) in self._judged and reading.values:
             self._readings.append(reading)
+            self._idle.clear()
             self._arrived.set()
 
     async def run(self) -> None:
@@ -114,6 +117,8 @@ class Judge:
                 self._arrived.clear()
                 readings, self._readings = self._readings, []
                 found = self.judge(readings)
+                self._acting += len(found)
+                self._look_idle()
                 if not found:
                     continue
                 for transition in found:
@@ -123,13 +128,28 @@ class Judge:
                         rule=transition.rule,
                         device=transition.device,
                     )
-                    if self.linkages is not None:
-                        actions.create_task(self.linkages.answer(transition))
+                    actions.create_task(self._answer(transition))
                 raised = {transition.device for transition in found}
                 for reading in readings:
                     if reading.device in raised:
                         self._at_once(reading)
                 await self._unkept.put((found, self._state))
+
+    async def _answer(self, transition: Transition) -> None:
+        try:
+            if self.linkages is not None:
+                await self.linkages.answer(transition)
+        finally:
+            self._acting -= 1
+            self._look_idle()
+
+    def _look_idle(self) -> None:
+        if not self._readings and not self._acting:
+            self._idle.set()
+
+    async def at_rest(self) -> None:
+        """Return when everything that was read is judged, and every alarm is answered."""
+        await self._idle.wait()
 
     async def settle(self) -> None:
         """Wait until what was judged is on record, as far as the disk takes it."""

@@ -163,8 +163,6 @@ class Reporter:
         self._tracks: dict[tuple[str, str], _Track] = {}
         self.withheld: dict[str, int] = {}
         """Samples withheld and not written down yet, by policy."""
-        self.withholds = False
-        """Whether anything was withheld since the start."""
 
     def take(self, reading: Reading) -> list[Reading]:
         """Return what of a reading, and of what was held back before it, is to be reported now."""
@@ -213,7 +211,6 @@ class Reporter:
     def _withhold(self, policy: str, count: int) -> None:
         if left := self.withheld.pop(policy, 0) + count:
             self.withheld[policy] = left
-            self.withholds = True
 
     def _track(self, device: str, metric: str) -> _Track:
         track = self._tracks.get((device, metric))

@@ -92,6 +92,12 @@ class Site:
             if self._judge is not None:
                 tasks.create_task(self._judge.run())
 
+    async def at_rest(self) -> None:
+        """Return when no alarm waits for its answer and no command is under way on a polled bus."""
+        if self._judge is not None:
+            await self._judge.at_rest()
+        await self.commander.at_rest()
+
     async def settle(self) -> None:
         """Put on record what the outbox has not taken yet, if it takes it now."""
         await self.commander.settle()

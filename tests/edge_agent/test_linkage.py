@@ -246,11 +246,12 @@ def _in_the_cloud(cloud, packs=None, topology=None):
 
 async def test_an_alarm_is_judged_while_the_disk_hangs_over_the_record_of_another(tmp_path):
     clock = SystemClock()
-    answered = []
+    answered, acted = [], asyncio.Event()
 
     class Site:
         async def answer(self, transition):
             answered.append(transition.device)
+            await acted.wait()
 
     async with Keeper(Outbox.open(tmp_path / "o.db", max_bytes=10**6)) as keeper:
         classes = dict.fromkeys(("s1", "s2"), "smoke_detector")
@@ -270,7 +271,11 @@ async def test_an_alarm_is_judged_while_the_disk_hangs_over_the_record_of_anothe
                 for device in classes:
                     judge.take(Reading(device, clock.now_ms(), {"smoke_alarm": 1.0}))
                     await wait_until(lambda device=device: device in answered, 5)
+            rest = asyncio.ensure_future(judge.at_rest())
             await judge.settle()
+            assert not rest.done(), "the buses are not let go before what it asked for is done"
+            acted.set()
+            await rest
         kept = await keeper.look(lambda box: box.waiting(9))
     uploads = [wire.decode(message.payload, ActionUpload) for message in kept]
     assert [t.device for upload in uploads for t in upload.transitions] == ["s1", "s2"]

@@ -6,7 +6,9 @@ import pytest
 from waiting import wait_until
 
 from edge_agent.link import Calling
+from edge_agent.modem import Modem, Refusal
 from edge_agent.modems import bc28
+from edge_agent.modems._radio import Datagram
 from edge_agent.session import Session
 from edge_agent.uplinks.nbiot_modem import Config, ModemLink
 from telemetry import topics
@@ -54,3 +56,15 @@ async def test_an_alarm_does_not_wait_until_the_radio_has_been_measured(way):
     modem.measured.set()
     await alarm
     assert (modem.did, link.metrics()["signal_dbm"]) == (["sent", "measured"], -73.0)
+
+
+async def test_a_modem_that_has_nothing_to_fetch_any_more_is_listened_to_further():
+    modem = Modem("/dev/null", 9600, bc28, ManualClock())
+
+    async def refuses(_):
+        raise Refusal("ERROR")
+
+    modem.do = refuses
+    modem._tell(bc28.heard("+NSONMI: 1,5"))
+    modem._tell(Datagram(b"later"))
+    assert await modem.arrived() == Datagram(b"later")

@@ -153,3 +153,25 @@ async def test_a_reading_that_the_disk_did_not_take_is_tried_again_though_no_oth
             await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
             await wait_until(lambda: not gatherer.in_memory or clock.advance(0.1))
         assert (await keeper.counters()).queued == 1
+
+
+async def test_what_waited_for_a_windows_end_is_sent_once_however_often_the_agent_is_killed(tmp_path):
+    clock = ManualClock()
+    async with Keeper(Outbox.open(tmp_path / "o.db", max_bytes=10**6)) as keeper:
+
+        async def started():
+            reporter = Reporter([ReportRule("window", window_s=60)], CLASSES)
+            buffer = Buffer(OutboxConfig(tmp_path / "o.db"), clock)
+            gatherer = Gatherer(Shape("edge-01", "json", 200_000), keeper, clock, reporter, buffer)
+            await gatherer.restore()
+            return gatherer
+
+        first = await started()
+        for at, value in enumerate([50.0, 40.0, 60.0, 45.0]):
+            first.take(reading(at, value))
+        await first.flush()  # and the agent is killed, again and again
+        for _ in range(3):
+            await (await started()).flush()
+        queued = await keeper.look(lambda box: box.waiting(9))
+    times = [r.time // 1000 for m in queued for r in wire.decode(m.payload, Upload).readings]
+    assert times == [0, 1, 2, 3]
