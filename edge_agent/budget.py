@@ -19,6 +19,8 @@ import structlog
 from edge_agent.order import is_urgent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from telemetry.clock import Clock
     from telemetry.outbox import Queued
 
@@ -42,8 +44,8 @@ class Budget:
         self._day, self.spent = (int(day), int(spent)) if spent.isdigit() and day.isdigit() else (0, 0)
         self._turn()
 
-    def allows(self, message: Queued, is_history: bool) -> bool:  # noqa: FBT001 - as the window asks
-        """Whether the message may be sent now."""
+    def allows(self, message: Queued, is_history: bool, ahead: Sequence[Queued] = ()) -> bool:  # noqa: FBT001 - as the window asks
+        """Whether the message may be sent now, behind those that are ``ahead`` of it and not spent yet."""
         if self._per_day is None or is_urgent(message.priority):
             return True
         self._turn()
@@ -56,7 +58,8 @@ class Budget:
         most = self._per_day * (1 - _FOR_ALARMS)
         if is_history:
             most *= self._clock.now_ms() % _DAY_MS / _DAY_MS
-        return self.spent + len(message.payload) + OVERHEAD_BYTES <= most
+        together = sum(len(one.payload) + OVERHEAD_BYTES for one in (*ahead, message))
+        return self.spent + together <= most
 
     def may_pass(self, message: Queued) -> bool:
         """Whether history may go past this, which does not fit now: on every other day, or if it never will."""

@@ -16,7 +16,7 @@ from telemetry.outbox import Priority, Queued
 from telemetry.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from telemetry.clock import Clock
     from telemetry.outbox import Outbox
@@ -32,7 +32,8 @@ _SMOOTH = 0.3  # weight of the newest batch in the measured rate
 class LiveFirst(Window):
     """A window of ``size`` messages that gives history ``share`` (0 to 1) of the way's time.
 
-    :param admit: says of a message, and whether it is history, if it may be sent now; what may not waits.
+    :param admit: says of a message, whether it is history, and the messages that go before it at the same time, if it
+        may be sent now; what may not waits.
     :param may_pass: whether the history behind this, which may not be sent now, may go before it.
     :param most_bytes: larger payloads wait for another way.
     """
@@ -45,7 +46,7 @@ class LiveFirst(Window):
         *,
         share: float,
         most_bytes: int,
-        admit: Callable[[Queued, bool], bool],
+        admit: Callable[[Queued, bool, Sequence[Queued]], bool],
         may_pass: Callable[[Queued], bool] = lambda _: True,
     ) -> None:
         super().__init__(size, patience_s)
@@ -87,7 +88,7 @@ class LiveFirst(Window):
         room = min(room - len(chosen), max(1, self.size // 2))
         if (
             room > 0
-            and self._admit(_NOTHING, True)
+            and self._admit(_NOTHING, True, chosen)
             and self.until
             and not self._batch
             and now >= self._rest_until
@@ -98,6 +99,7 @@ class LiveFirst(Window):
                 ),
                 room,
                 self._may_pass,
+                chosen,
             )
             self._planned = {message.seq for message in batch}
             chosen += batch
@@ -108,6 +110,7 @@ class LiveFirst(Window):
         more: Callable[[int, set[int]], list[Queued]],
         room: int,
         may_pass: Callable[[Queued], bool] = lambda _: True,
+        ahead: Sequence[Queued] = (),
     ) -> list[Queued]:
         """Return up to ``room`` of what there is that may be sent now, and not behind what they may not pass."""
         chosen: list[Queued] = []
@@ -118,7 +121,8 @@ class LiveFirst(Window):
                     self._answered.add(message.seq)
                     continue
                 seen.add(message.seq)
-                if self._admit(message, not is_urgent(message.priority) and message.seq <= self.until):
+                old = not is_urgent(message.priority) and message.seq <= self.until
+                if self._admit(message, old, (*ahead, *chosen)):
                     chosen.append(message)
                 elif not may_pass(message):
                     return chosen

@@ -76,7 +76,7 @@ async def test_history_has_its_share_of_the_ways_time_and_an_eta(tmp_path):
 async def test_what_was_on_its_way_when_the_link_went_is_sent_again_before_anything_new(tmp_path):
     refused = set()
     clock, box, window = box_and_window(
-        tmp_path, gap_message=GapMessage("edge-01"), admit=lambda m, old: not (old and m.seq in refused)
+        tmp_path, gap_message=GapMessage("edge-01"), admit=lambda m, old, _: not (old and m.seq in refused)
     )
     old = put(box, 30)
     acknowledge(box, window, [m.seq for m in window.due(box, clock.monotonic())])
@@ -101,7 +101,7 @@ async def test_what_was_on_its_way_when_the_link_went_is_sent_again_before_anyth
 async def test_history_goes_on_when_an_upload_of_it_is_lost_and_its_budget_is_spent(tmp_path, gap_message):
     refused = set()
     clock, box, window = box_and_window(
-        tmp_path, admit=lambda m, old: not (old and m.seq in refused), gap_message=gap_message
+        tmp_path, admit=lambda m, old, _: not (old and m.seq in refused), gap_message=gap_message
     )
     old = put(box, 20)
     await clock.advance(3600)
@@ -164,11 +164,24 @@ async def test_history_that_is_too_large_for_what_is_left_goes_in_the_end_and_st
 
 
 async def test_an_upload_of_now_that_the_budget_does_not_let_go_stops_no_smaller_one(tmp_path):
-    _, box, window = box_and_window(tmp_path, admit=lambda m, _: len(m.payload) < 1000)
+    _, box, window = box_and_window(tmp_path, admit=lambda m, *_: len(m.payload) < 1000)
     put(box, 40, size=2000)
     small = put(box, 2)
     acknowledge(box, window, [m.seq for m in window.due(box, 0)])
     assert [m.seq for m in window.due(box, 0.1)] == small[1:]
+    box.close()
+
+
+async def test_what_is_sent_together_fits_into_the_budget_together(tmp_path):
+    clock = ManualClock(MIDNIGHT + 43_200_000)
+    budget, box = Budget(PER_DAY, clock), Outbox.open(tmp_path / "o.db", max_bytes=10**7, now_ms=clock.now_ms)
+    window = LiveFirst(clock, 64, 2.0, share=1, most_bytes=10**6, admit=budget.allows)
+    old = put(box, 30, size=940)
+    acknowledge(box, window, [m.seq for m in window.due(box, clock.monotonic())])
+    await clock.advance(3600)
+    new = put(box, 5, size=940)
+    sent = window.due(box, clock.monotonic())
+    assert [m.seq for m in sent] == [*new, *old[1:5]], "9750 bytes by one o'clock, a kilobyte each"
     box.close()
 
 
