@@ -14,8 +14,6 @@ from telemetry.errors import Unavailable
 from telemetry.readings import AgentId, Gap, Reading, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edge_agent.buffer import Buffer
     from edge_agent.config import AgentConfig
     from edge_agent.report import Reporter
@@ -152,7 +150,8 @@ class Gatherer:
         self._arrived.clear()
         while self._readings:
             batch, withheld = tuple(self._readings[: self._batch]), dict(self._reporter.withheld)
-            rest = self._noted(self._readings[len(batch) :]) if self._note_is_old else ""
+            is_last = len(batch) == len(self._readings)
+            rest = self._noted() if self._note_is_old and is_last else ""
 
             def put(
                 box: Outbox,
@@ -162,7 +161,7 @@ class Gatherer:
             ) -> None:
                 self._put(box, batch)
                 _withhold(box, withheld)
-                if self._note_is_old:  # it tells of these as well: a kill would double them
+                if rest:  # what is noted has been put now: a kill would double it
                     box.set_note(NOTE, rest)
 
             try:
@@ -198,7 +197,7 @@ class Gatherer:
 
     async def _write_down(self) -> None:
         """Make the count of what was withheld durable, and what waits for a window's end."""
-        withheld, held = dict(self._reporter.withheld), self._noted(())
+        withheld, held = dict(self._reporter.withheld), self._noted()
         if not withheld and held == self._written:
             self._noted_at = self._clock.monotonic()
             return
@@ -211,9 +210,9 @@ class Gatherer:
         self._reporter.is_written(withheld)
         self._written, self._noted_at = held, self._clock.monotonic()
 
-    def _noted(self, besides: Sequence[Reading]) -> str:
-        """Return the note of what waits for a window's end, and of other readings that are not on disk yet."""
-        return msgspec.json.encode([*besides, *self._reporter.held()]).decode()
+    def _noted(self) -> str:
+        """Return the note of what waits for a window's end."""
+        return msgspec.json.encode(self._reporter.held()).decode()
 
     def _shrink(self) -> None:
         """Let fewer readings into an upload; a single reading that is too large becomes two."""

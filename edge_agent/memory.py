@@ -74,9 +74,8 @@ class Memory:
         """Raise :class:`NoRoomError` where one more id is one too many."""
         if len(self.ids) >= _MOST_KNOWN:
             self._forget()
-        if (
-            len(self.ids) >= _MOST_KNOWN
-        ):  # nothing was done for a refused one: it is judged anew if it comes again
+        if len(self.ids) >= _MOST_KNOWN:
+            # nothing was done for a refused one: it is judged anew if it comes again
             refused = [name for name, known in self.ids.items() if known.state is CommandState.REFUSED]
             for name in refused[: _MOST_KNOWN // 10]:
                 del self.ids[name]
