@@ -171,11 +171,12 @@ async def _recall(
 ) -> None:  # fmt: skip
     """Take over the newest values that the store knows, as soon as it can be asked; nothing waits for it."""
     until_told = Patience(clock, "newest_values_unknown", "newest_values_known", "asked again for ever")
-    try:
-        rows = await until_told(on_store, store.latest)
-    except Refused as error:
-        log.warning("newest_values_unknown", problem=str(error), way_out="known as they come in")
-        return
-    for start in range(0, len(rows), _AT_ONCE):
-        class_of = {device.id: device.device_class for device in pipeline.registry.devices.values()}
-        await on_ledger(pipeline.latest.recall, rows[start : start + _AT_ONCE], class_of)
+    with pipeline.faults.spared("newest values"):
+        try:
+            rows = await until_told(on_store, store.latest)
+        except Refused as error:
+            log.warning("newest_values_unknown", problem=str(error), way_out="known as they come in")
+            return
+        for start in range(0, len(rows), _AT_ONCE):
+            class_of = {device.id: device.device_class for device in pipeline.registry.devices.values()}
+            await on_ledger(pipeline.latest.recall, rows[start : start + _AT_ONCE], class_of)

@@ -59,11 +59,14 @@ class StoreWriter:
             "store_back",
             "tried again for ever; readings wait in the ledger, alarms go on",
         )
+        self._until_noted = Patience(
+            clock, "ledger_away", "ledger_back", "tried again for ever; readings wait in the ledger"
+        )
 
     @property
     def problem(self) -> str:
-        """What keeps the store from taking anything, ``""`` when nothing does."""
-        return self._until_written.problem
+        """What keeps anything from the store, ``""`` when nothing does."""
+        return self._until_written.problem or self._until_noted.problem
 
     def changed(self) -> None:
         """Say that there are new frames."""
@@ -73,12 +76,9 @@ class StoreWriter:
         self, on_ledger: Callable[..., Awaitable[Any]], on_store: Callable[..., Awaitable[Any]]
     ) -> None:
         """Write for ever; at most every half second unless much waits, so that the store gets few and large writes."""
-        until_noted = Patience(
-            self._clock, "ledger_away", "ledger_back", "tried again for ever; readings wait in the ledger"
-        )
         while True:
             self._news.clear()
-            part: Part | None = await until_noted(on_ledger, self.next)
+            part: Part | None = await self._until_noted(on_ledger, self._sound, self.next)
             if part is None:
                 await self._news.wait()
                 await self._clock.sleep(_EVERY_S)
@@ -86,9 +86,9 @@ class StoreWriter:
             if part.replaces is None:
                 replaces = await self._until_written(on_store, self._replaces, part)
                 if replaces is not None:
-                    part = await until_noted(on_ledger, self.begin, part, replaces)
+                    part = await self._until_noted(on_ledger, self._sound, self.begin, part, replaces)
             written: Written = await self._until_written(on_store, self._write, part)
-            await until_noted(on_ledger, self.done, part, written)
+            await self._until_noted(on_ledger, self._sound, self.done, part, written)
             if not part.more:
                 await self._clock.sleep(_EVERY_S)
 
@@ -171,12 +171,25 @@ class StoreWriter:
     @contextmanager
     def _counted(self) -> Iterator[None]:
         try:
-            yield
+            with self._mapped():
+                yield
         except Unavailable:
             self._metrics.store_errors.inc()
             raise
+
+    def _sound(self, work: Callable[..., Any], *arguments: object) -> Any:
+        """Do what is done at the ledger: a fault of ours there ends neither ingest nor its alarms."""
+        with self._mapped():
+            return work(*arguments)
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Tell a fault of this program as what is tried again."""
+        try:
+            yield
+        except Unavailable:
+            raise
         except Exception as error:
-            self._metrics.store_errors.inc()
             problem = f"a fault of this program: {error!r}"
             if problem != self.problem:
                 log.exception(

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from test_judging import LOUD, write
 from world import CLASSES, Bench
 
+from cloud_ingest.app import _recall
 from cloud_ingest.config import LedgerConfig
 from cloud_ingest.duties import Duties
 from cloud_ingest.faults import KEPT_S
@@ -201,6 +202,20 @@ async def test_a_duty_that_breaks_is_done_the_next_time_and_ends_no_other(bench)
     assert len(done) >= 2
     parts = [(line["part"], str(line["exc_info"])) for line in logs if line["event"] == "part_broken"]
     assert parts[:2] == [("packs", "a fault of ours"), ("packs", "'notAfter'")]
+
+
+async def test_newest_values_that_break_ingest_are_known_as_they_come_in(bench, monkeypatch):
+    def fail():
+        raise IndexError("a fault of ours")
+
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    monkeypatch.setattr(bench.store, "latest", fail)
+    await _recall(bench.store, bench.pipeline, bench.clock, here, here)
+    assert bench.pipeline.faults.count() == 1
+    bench.deliver(bench.upload(1, {"sound_level": 50.0}))
+    assert bench.pipeline.latest["noise-01"]["values"] == {"sound_level": 50.0}
 
 
 async def test_what_is_broken_is_on_the_desk_until_it_has_worked_for_ten_minutes(bench, monkeypatch):

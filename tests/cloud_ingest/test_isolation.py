@@ -215,6 +215,30 @@ def test_what_ingest_failed_at_makes_room_for_nothing_and_is_counted_until_it_is
     ledger.close()
 
 
+async def test_a_fault_at_the_ledger_on_the_way_to_the_store_stops_no_alarm(bench, monkeypatch):
+    def fail(*_):
+        raise IndexError("a fault of ours")
+
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    for seq, name in enumerate(("waiting", "stored"), 1):
+        monkeypatch.setattr(bench.ledger.frames, name, fail)
+        bench.deliver(bench.upload(seq, {"sound_level": 50.0}, time=bench.clock.now_ms()), store=False)
+        writing = asyncio.ensure_future(bench.writer.run(here, here))
+        for _ in range(3):
+            await bench.clock.advance(60)
+        assert bench.writer.problem == "a fault of this program: IndexError('a fault of ours')"
+        monkeypatch.undo()
+        for _ in range(5):
+            await bench.clock.advance(60)
+        assert bench.writer.problem == ""
+        assert not writing.done()
+        writing.cancel()
+    bench.writer.flush()
+    assert bench.fates() == {"received": 2, "stored": 2, "quarantined": 0, "duplicated": 0}
+
+
 @pytest.mark.parametrize("stage", ["replaces", "write"])
 async def test_a_store_that_breaks_loses_nothing_and_stops_no_alarm(bench, monkeypatch, stage):
     def fail(*_):
