@@ -56,6 +56,7 @@ class Source:
         self._problem = ""
         self._generation = 0  # of the connection: a PUBACK for an earlier one would mean nothing
         self._version5 = True
+        self._answered = self._refused = False  # by the broker: this client's CONNECT; version 5
         self._client = self._make_client()
 
     async def __aenter__(self) -> Self:
@@ -173,10 +174,12 @@ class Source:
             return
         if reason.is_failure:
             if self._version5 and reason.value in (0x01, 0x84):  # unsupported protocol version
-                self._loop.call_soon_threadsafe(self._fall_back)
+                self._refused = True
+                self._loop.call_soon_threadsafe(self._change_version, client)
                 return
             self._say(str(reason))
             return
+        self._answered = True
         self._generation += 1
         if flags.session_present:
             self._loop.call_soon_threadsafe(self._forget_before, self._generation)
@@ -198,18 +201,19 @@ class Source:
 
     def _on_socket_open(self, client: paho.Client, _data: object, _socket: object) -> None:
         def doubt() -> None:
-            if client is self._client and not self._generation and not client.is_connected():
-                self._fall_back()
+            if not self._answered and not client.is_connected():
+                self._change_version(client)
 
-        if self._version5:
+        if self._version5 and not self._answered:
             self._loop.call_soon_threadsafe(self._loop.call_later, _HANDSHAKE_S, doubt)
 
-    def _fall_back(self) -> None:
-        """Begin again with MQTT 3.1.1."""
-        if not self._version5:
+    def _change_version(self, given_up: paho.Client) -> None:
+        """Begin again with MQTT 3.1.1, or with 5 where the broker had only been slow to answer that."""
+        if given_up is not self._client:
             return
-        log.info("broker_speaks_mqtt_3_1_1")
-        old, self._version5 = self._client, False
+        old, self._version5, self._answered = self._client, not self._version5, False
+        if not self._version5:
+            log.info("broker_speaks_mqtt_3_1_1", refused=self._refused)
         self._client = self._make_client()
         self._connect(self._client)
         old.disconnect()
@@ -218,8 +222,11 @@ class Source:
     def _on_disconnect(
         self, client: paho.Client, _data: object, _flags: object, reason: Any, _properties: object
     ) -> None:
-        if reason.is_failure and client is self._client:
-            self._say(str(reason))
+        if client is not self._client or not reason.is_failure:
+            return
+        self._say(str(reason))
+        if not self._version5 and self._answered and not self._refused:
+            self._loop.call_soon_threadsafe(self._change_version, client)
 
     def _on_upload(self, client: paho.Client, agent: str, topic: str, mid: int, payload: bytes) -> None:
         if client is not self._client:  # not acknowledged there, it comes again here

@@ -5,6 +5,7 @@ import socket
 from contextlib import asynccontextmanager
 
 import aiomqtt
+import psutil
 import pytest
 from structlog.testing import capture_logs
 from waiting import wait_until
@@ -171,6 +172,33 @@ async def test_an_alarm_that_the_link_did_not_take_goes_out_as_soon_as_it_is_bac
         )
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_a_broker_that_was_slow_once_speaks_version_5_with_us_at_the_next_connection(bench, mosquitto):
+    config = load_config(write_config(bench.folder, mosquitto.port, 1))
+    broker = psutil.Process(mosquitto._process.pid)
+    broker.suspend()
+    try:
+        async with config.source.Source(config, SystemClock()) as source:
+            await wait_until(lambda: not source._version5, 20, "3.1.1 to be tried")
+            broker.resume()
+            await wait_until(lambda: not source.problem(), 20)
+            assert not source._version5
+
+            async def comes(payload):
+                async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+                    await client.publish(topics.up("test", "edge-01"), payload, 1)
+                async with asyncio.timeout(10):
+                    found = await source.take(9, 0.0)
+                source.done(found)
+                return [one.payload for one in found]
+
+            assert await comes(b"by 3.1.1") == [b"by 3.1.1"]
+            source._client.socket().shutdown(socket.SHUT_RDWR)
+            await wait_until(lambda: source._version5 and not source.problem(), 20)
+            assert await comes(b"by 5") == [b"by 5"]
+    finally:
+        broker.resume()
 
 
 async def test_a_broker_that_answers_after_it_was_given_up_takes_no_part_any_more(bench, mosquitto):
