@@ -138,8 +138,8 @@ class _Agent:
                 await self._read_buses()
                 if self._may_go_home and not self._over:
                     await self._go_home()
-                if self._wanted is not None and not self._over:
-                    await self._try_out(self._wanted)
+                if (wanted := self._to_be_tried()) is not None:
+                    await self._try_out(wanted)
             if stop.is_set():
                 notify("STOPPING=1")
             if stop.is_set() or self.homeless:
@@ -159,16 +159,32 @@ class _Agent:
         ):  # it came while a configuration was tried
             return
         async with asyncio.TaskGroup() as readers:
-            tasks = [
-                readers.create_task(run_bus(bus, self._take, self._clock, self._learned, self.site.serves))
+            tasks = {
+                bus.id: readers.create_task(
+                    run_bus(bus, self._take, self._clock, self._learned, self.site.serves)
+                )
                 for bus in self._config.buses
-            ]
+            }
             await self._turn.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FINISH_S):  # a siren that is half commanded is commanded
                     await self.site.at_rest()
-            for task in tasks:
+            if (wanted := self._to_be_tried()) is not None:
+                await self._let_go(tasks, wanted)
+                await self._try_out(wanted)
+            for task in tasks.values():
                 task.cancel()
+
+    def _to_be_tried(self) -> Wanted | None:
+        return None if self._over or self._may_go_home else self._wanted
+
+    async def _let_go(self, tasks: dict[str, asyncio.Task[None]], wanted: Wanted) -> None:
+        """Free the ports of the buses that are to be tried; the others are read on: who sleeps speaks once a day."""
+        leave = [tasks[bus.id] for bus in self._config.buses if bus not in wanted.config.buses]
+        for task in leave:
+            task.cancel()
+        if leave:
+            await asyncio.wait(leave)
 
     async def _stopped(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -4,19 +4,22 @@ import asyncio
 
 import aiomqtt
 import msgspec
-from agents import AREA, cabinet
+from agents import AREA, cabinet, sleeping_valve
 from benches import LAMP, Bench, dim, writes
-from lines import PaperLine, Slave, disk_hangs
+from lines import PaperLine, Slave, disk_hangs, running
+from test_actuators import valve
 from waiting import wait_until
 
 from device_profiles.registers import encode
 from edge_agent import app, commands, memory
 from edge_agent.driver import Device
 from edge_agent.orders import Allowed, CommandsConfig
+from simulators.frames import serve_datagrams
 from telemetry import topics
 from telemetry.clock import SystemClock
 from telemetry.codecs import json as wire
 from telemetry.commands import ActionUpload, Command, CommandState
+from telemetry.readings import DesiredConfig
 from telemetry.testing import ManualClock
 
 
@@ -94,3 +97,36 @@ async def test_a_command_that_is_under_way_when_the_agent_is_stopped_is_carried_
         told = [wire.decode(payload, ActionUpload) for payload in cloud.uploads.values()]
     states = [result.state for upload in told for result in upload.results]
     assert states == [CommandState.ACCEPTED, CommandState.EXECUTED, CommandState.VERIFIED]
+
+
+async def test_who_sleeps_is_heard_while_a_configuration_of_another_bus_is_tried(
+    tmp_path, mosquitto, cloud, unused_udp_port, monkeypatch
+):
+    end, begun, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def long(*_):
+        begun.set()
+        await over.wait()
+        return "no device answers"
+
+    monkeypatch.setattr(app, "try_out", long)
+    lamp = Slave("lamp-01", 5, "openvmi_lamp_unit5", {"dimming": 20.0})
+
+    def heard(device):
+        return sum(reading["device"] == device for reading in cloud.readings)
+
+    async with cabinet(tmp_path, [lamp], mosquitto.port, sleeping_valve(unused_udp_port), 0.2) as config:
+        agent = asyncio.ensure_future(app.run(config, stop=end))
+        await wait_until(lambda: heard("lamp-01"), 20)
+        text = config.read_text().replace("period_s = 0.2", "period_s = 0.3")
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+            wanted = msgspec.json.encode(DesiredConfig("v2", text))
+            await client.publish(topics.config(AREA, "edge-01"), wanted, 1, retain=True)
+        await wait_until(begun.is_set, 20)
+        async with running(serve_datagrams([valve()], "127.0.0.1", unused_udp_port, 0.5, SystemClock())):
+            await wait_until(lambda: heard("valve-01"), 20)
+        before = heard("lamp-01")
+        over.set()
+        await wait_until(lambda: heard("lamp-01") > before + 3, 20, "the lamp to be read again")
+        end.set()
+        await agent
