@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from telemetry.transitions import Transition
 
 
+_NO_RULES_FAULT = (YemaiError, OSError, MemoryError)  # what is mapped, or the machine's
+
+
 class RuleFault(Exception):
     """A rule failed at what it was given; its ``__cause__`` says how."""
 
@@ -108,14 +111,18 @@ class Engine:
             note_newest(part, batch, asked)
         world = World(state, self.topology)
         found: list[Transition] = []
-        for judge in judges:
-            if judge.key not in without:
-                with _blamed(judge.key):
+        key = ""
+        try:  # once around all: this is done for every frame
+            for judge in judges:
+                if (key := judge.key) not in without:
                     found += judge.evaluate(part, batch, world, now_ms)
-        for silence in silences:
-            if silence.key not in without:
-                with _blamed(silence.key):
+            for silence in silences:
+                if (key := silence.key) not in without:
                     found += silence.evaluate(part, batch, now_ms)
+        except _NO_RULES_FAULT:
+            raise
+        except Exception as error:
+            raise RuleFault(key) from error
         return state, found
 
     def tick(
@@ -200,7 +207,7 @@ def _blamed(rule: str) -> Iterator[None]:
     """Say whose fault it is; what is mapped, or of the machine, is nobody's."""
     try:
         yield
-    except (YemaiError, OSError, MemoryError):
+    except _NO_RULES_FAULT:
         raise
     except Exception as error:
         raise RuleFault(rule) from error
