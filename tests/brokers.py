@@ -28,6 +28,8 @@ class Mosquitto:
         return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
     async def start(self):
+        if await self._answers():
+            raise RuntimeError(f"another server answers at port {self.port}")
         self._process = await asyncio.create_subprocess_exec(
             self.find(),
             "-c",
@@ -35,7 +37,11 @@ class Mosquitto:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        await wait_until(self._answers, 10, "mosquitto to answer")
+        try:
+            await wait_until(self._answers, 60, "mosquitto to answer")
+        except BaseException:
+            await self.stop()
+            raise
 
     async def kill(self):
         self._process.kill()

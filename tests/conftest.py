@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
 
 import aiohttp
+import ports
 import psutil
 import pytest
 from brokers import Mosquitto
 from databases import PostgreSQL
 from disks import Disk
 
-_LEAK_GRACE_S = 3.0
+_LEAK_GRACE_S = 20.0
 _SHARED: set[int] = set()
 """Processes that serve the whole run."""
 
@@ -28,9 +29,22 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return ports.free_port()
+
+
+@pytest.fixture(scope="session")
+def unused_tcp_port_factory():
+    return ports.free_port
+
+
+@pytest.fixture
+def unused_tcp_port():
+    return ports.free_port()
+
+
+@pytest.fixture
+def unused_udp_port():
+    return ports.free_port()
 
 
 @pytest.fixture
@@ -93,9 +107,10 @@ def nothing_is_left_behind():
     yield
 
     def left():
-        alive = [child for child in me.children() if child.pid not in children | _SHARED]
         own = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
-        return [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] + own
+        return [
+            child for child in me.children() if child.pid not in children | _SHARED and _lives(child)
+        ] + own
 
     deadline, pause = time.monotonic() + _LEAK_GRACE_S, threading.Event()
     while left() and time.monotonic() < deadline:
@@ -103,8 +118,17 @@ def nothing_is_left_behind():
     if found := left():
         for child in me.children():
             if child.pid not in children | _SHARED:
-                child.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+                    child.wait(10)
         pytest.fail(f"left behind: {found}")
+
+
+def _lives(child):
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # somebody has waited for it meanwhile
+        return False
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,11 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from ports import free_port
 
 
 class Database:
@@ -38,17 +33,26 @@ class Database:
         return shutil.which(cls.program, path=os.environ.get("PATH", "") + ":/usr/sbin")
 
     def start(self):
+        if self._answers():
+            raise RuntimeError(f"another server answers at {self.url}")
         self._process = subprocess.Popen(
             self.command(), cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                urllib.request.urlopen(self.url + self.ready, timeout=1).close()
-                return self
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self.program} ended with {self._process.returncode}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise TimeoutError(f"{self.program} did not answer in 60 s")
             time.sleep(0.05)
-        self.stop()
-        raise TimeoutError(f"{self.program} did not answer in 30 s")
+        return self
+
+    def _answers(self):
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(self.url + self.ready, timeout=1).close()
+            return True
+        return False
 
     @property
     def pid(self):
@@ -164,11 +168,11 @@ class PostgreSQL:
             cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._as,
         )  # fmt: skip
         ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while subprocess.run(ready, check=False, cwd=self.folder).returncode != 0:
             if time.monotonic() > deadline or self._process.poll() is not None:
                 self.stop()
-                raise TimeoutError("postgres did not answer in 30 s")
+                raise TimeoutError("postgres did not answer in 60 s")
             time.sleep(0.05)
         return self
 

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import random
-import socket
 from unittest.mock import ANY
 
 import aiohttp
 import aiomqtt
 import pytest
+from ports import free_port
 from waiting import wait_until
 from world import command, start, stop, write_config
 
@@ -22,9 +22,7 @@ T0 = 1_764_000_000_000
 
 @pytest.fixture
 def api_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 class Agent:

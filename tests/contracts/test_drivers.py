@@ -8,6 +8,7 @@ import socket
 import tty
 
 import pytest
+from ports import free_port
 
 from device_profiles.loading import load_catalogue
 from device_profiles.profile import Space
@@ -34,9 +35,7 @@ def made(name, link):
 def nowhere(name):
     """A link that leads nowhere."""
     if name == "modbus_tcp":
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return {"host": "127.0.0.1", "port": probe.getsockname()[1]}
+        return {"host": "127.0.0.1", "port": free_port()}
     if name == "nbiot_udp":
         return {"host": "203.0.113.1", "port": 5683}  # an address that is not ours to listen on
     return {"port": "/dev/does-not-exist"}

@@ -8,8 +8,8 @@ import aiomqtt
 import msgspec
 import pytest
 import world
-from databases import free_port as another_port
 from district_broker import AREA
+from ports import free_port as another_port
 
 from telemetry import topics
 from telemetry.broker import BrokerConfig

@@ -10,8 +10,8 @@ import agents as edge
 import msgspec
 import pytest
 import world
-from databases import free_port as another_port
 from district_broker import AREA
+from ports import free_port as another_port
 from waiting import wait_until
 
 import cloud_ingest.app

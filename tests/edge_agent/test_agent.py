@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import random
-import socket
 
 import pytest
 from agents import counters, start, stop, write_config
+from ports import free_port
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
@@ -33,9 +33,7 @@ unit = 1
 
 @pytest.fixture
 async def slave():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = ModbusTcpServer(
         SimDevice(1, [SimData(0, values=536, datatype=DataType.REGISTERS)]), address=("127.0.0.1", port)
     )
@@ -113,9 +111,7 @@ def _made(folder):
 
 
 async def test_a_device_that_wants_a_heartbeat_gets_it():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     blocks = [
         SimData(address, values=[0] * 60, datatype=DataType.REGISTERS)
         for address in (0, 256, 768, 1280, 3328, 4096)

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 from collections import Counter
 
 import aiomqtt
 import pytest
 from agents import AREA, Cloud, start, stop, write_config
 from lines import Slave, running, serial_bus
+from ports import free_port
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
@@ -38,15 +38,9 @@ unit = 1
 """
 
 
-def closed_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 async def slave():
-    port = closed_port()
+    port = free_port()
     server = ModbusTcpServer(
         SimDevice(1, [SimData(0, values=536, datatype=DataType.REGISTERS)]), address=("127.0.0.1", port)
     )
@@ -97,8 +91,8 @@ async def test_twenty_agents_that_are_sent_a_bad_configuration_all_come_back(tmp
     bad = [
         lambda text: text.replace("period_s = 0.2", "period_s = = 2"),
         lambda text: text.replace("sonbest_sm7901b", "sonbest_sm7901c"),
-        lambda text: text.replace(f"port = {mosquitto.port}", f"port = {closed_port()}"),  # cuts itself off
-        lambda text: text.replace(f"port = {slave} }}", f"port = {closed_port()} }}"),  # talks to nobody
+        lambda text: text.replace(f"port = {mosquitto.port}", f"port = {free_port()}"),  # cuts itself off
+        lambda text: text.replace(f"port = {slave} }}", f"port = {free_port()} }}"),  # talks to nobody
         lambda text: text.replace('agent = "edge-', 'agent = "gone-'),
     ]
     cloud, office = Cloud(mosquitto.port), Office(mosquitto.port)
@@ -164,7 +158,7 @@ async def test_a_good_configuration_is_in_force_after_its_trial_and_after_a_rest
 async def test_a_crash_loop_after_a_new_configuration_ends_with_the_old_one(tmp_path, mosquitto, slave):
     path = write_config(tmp_path, mosquitto.port, BUS.format(port=slave, device="d"))
     remote = Remote(path)
-    cut_off = path.read_text().replace(f"port = {mosquitto.port}", f"port = {closed_port()}")
+    cut_off = path.read_text().replace(f"port = {mosquitto.port}", f"port = {free_port()}")
     wanted = remote.judge(wire.encode(DesiredConfig("v3", cut_off, confirm_s=600.0)))
     assert isinstance(wanted, Wanted)
     remote.begin_trial(wanted)
@@ -282,13 +276,13 @@ async def test_an_operator_pushes_a_configuration_sees_what_differs_and_what_bec
             ],
         )
         await wait_until(lambda: cloud.readings[-1]["device"] == "new", 20)
-        silent = good.replace(f"port = {slave} }}", f"port = {closed_port()} }}")
+        silent = good.replace(f"port = {slave} }}", f"port = {free_port()} }}")
         well, said = await push(tmp_path, mosquitto.port, path, silent, version="v3", wait_s=20.0)
         assert not well
         assert "test/edge-01: online; runs v2" in said
         assert f'  -link = {{ host = "127.0.0.1", port = {slave} }}' in said
         assert said[-1].startswith("test/edge-01: v3 was refused: new on b1 answers today and would not")
-        cut_off = good.replace(f"port = {mosquitto.port}", f"port = {closed_port()}")
+        cut_off = good.replace(f"port = {mosquitto.port}", f"port = {free_port()}")
         well, said = await push(
             tmp_path, mosquitto.port, path, cut_off, version="v4", wait_s=30.0, confirm_s=2.0
         )

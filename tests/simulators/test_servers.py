@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-import socket
 
 import pytest
+from ports import free_port as another_port
 from pymodbus.client import AsyncModbusTcpClient
 from waiting import wait_until
 
@@ -15,14 +15,8 @@ from simulators.district import load_district
 @pytest.fixture
 async def district(tmp_path, free_port):
     """The whole district, with its buses on free ports and pseudo-terminals."""
-    whole, ends, held = load_district(), {}, []
-    for bus in whole.buses:
-        probe = socket.socket()
-        probe.bind(("127.0.0.1", 0))
-        held.append(probe)
-        ends[bus.id] = End(port=probe.getsockname()[1], link=tmp_path / bus.id)
-    for probe in held:
-        probe.close()
+    whole = load_district()
+    ends = {bus.id: End(port=another_port(), link=tmp_path / bus.id) for bus in whole.buses}
     stop = asyncio.Event()
     running = asyncio.ensure_future(serve(whole, RunPlan(7, free_port, ends), stop=stop))
 

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import os
 import random
-import socket
 import sqlite3
 
 import pytest
 from agents import Cloud, start, write_config
 from brokers import Mosquitto
 from conftest import missing
+from ports import free_port
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from waiting import wait_until
@@ -56,14 +56,6 @@ unit = 3
 """
 
 
-def own_port(dice):
-    """Return a port that no outgoing connection is given while whoever listens on it is away."""
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", dice.randrange(12_000, 32_000)))
-            return probe.getsockname()[1]
-
-
 class Devices:
     """Three noise meters that count what they have answered; may be switched off."""
 
@@ -91,9 +83,8 @@ class World:
     def __init__(self, folder, seed):
         folder.mkdir()
         self.folder, self.path, self.dice = folder, folder / "edge-01.db", random.Random(seed)
-        ports = random.Random()
-        self.broker = Mosquitto(folder / "mosquitto", own_port(ports))
-        self.devices, self.cloud = Devices(own_port(ports)), Cloud(self.broker.port)
+        self.broker = Mosquitto(folder / "mosquitto", free_port())
+        self.devices, self.cloud = Devices(free_port()), Cloud(self.broker.port)
         self.stored = {}  # seq → (samples, those with a value, those told of as lost)
         self.receiving = self.agent = None
 

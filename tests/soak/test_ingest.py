@@ -14,7 +14,8 @@ import time
 import psutil
 import pytest
 from conftest import missing
-from databases import InfluxDB, free_port
+from databases import InfluxDB
+from ports import free_port
 from waiting import wait_until
 from world import command, stop, write_config
 

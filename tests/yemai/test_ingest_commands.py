@@ -6,7 +6,7 @@ import tomllib
 
 import aiomqtt
 import pytest
-from databases import free_port
+from ports import free_port
 from waiting import wait_until
 from world import DEVICES, start, stop, write_config
 
