@@ -191,6 +191,8 @@ async def test_a_broker_that_was_slow_once_speaks_version_5_with_us_at_the_next_
                 async with asyncio.timeout(10):
                     found = await source.take(9, 0.0)
                 source.done(found)
+                behind = source._client.publish("test/behind", b"", 1)  # the broker reads in order
+                await wait_until(behind.is_published, 20, "the broker to have the acknowledgement")
                 return [one.payload for one in found]
 
             assert await comes(b"by 3.1.1") == [b"by 3.1.1"]
