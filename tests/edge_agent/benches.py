@@ -5,6 +5,7 @@ import contextlib
 
 import msgspec
 from lines import polling
+from waiting import wait_until
 
 from device_profiles.loading import load_catalogue
 from edge_agent.commands import Commander
@@ -50,12 +51,13 @@ class Bench:
     async def give(self, command):
         """Give a command as the broker would, and let it be finished."""
         await self.commander.hear(msgspec.json.encode(command))
-        for _ in range(40):
-            await self.clock.advance(0.1)
-            if self.commander._under_way == 0:
-                break
-            await asyncio.sleep(0.01)  # the disk is real
+        await self.at_rest()
         return await self.states(command.id)
+
+    async def at_rest(self):
+        """Let the clock go on until no command is under way any more, however slow the disk is."""
+        rest = asyncio.ensure_future(self.commander.at_rest())
+        await wait_until(lambda: rest.done() or self.clock.advance(0.1), 30, "the commander to be at rest")
 
     @contextlib.asynccontextmanager
     async def line_taken(self, device):

@@ -131,9 +131,7 @@ async def test_a_command_that_waits_for_the_line_past_its_time_expires(lamp):
         async with lamp.line_taken("lamp"):
             await lamp.commander.hear(msgspec.json.encode(dim("c1", 70.0, lamp.clock)))
             await lamp.clock.advance(61)
-        await lamp.clock.advance(1)
-        for _ in range(20):
-            await asyncio.sleep(0.01)
+        await lamp.at_rest()
         assert await lamp.states("c1") == ["accepted", "expired"]
     assert writes(lamp) == []
 
@@ -217,9 +215,7 @@ async def test_a_relay_rests_between_two_actions(tmp_path):
         assert isinstance(second, CommandResult)
         assert "r/relay_2 acted just now and must rest 0.5 s" in second.problem
         await clock.advance(1)
-        for _ in range(20):
-            await asyncio.sleep(0.01)
-            await clock.advance(0.1)
+        await bench.at_rest()
         assert (await taken).state is CommandState.VERIFIED
         assert (await bench.give(switch("c3", 0.0)))[-1] == "verified"
         assert [(w.function_code, w.address, w.words) for _, w in bench.line.written] == [
