@@ -27,6 +27,7 @@ from telemetry.broker import BrokerConfig
 from telemetry.clock import SystemClock
 from telemetry.config import Secret, load_toml
 from telemetry.errors import ConfigError, Malformed, Refused, Unavailable
+from telemetry.mqtt import Client
 from telemetry.process import run_with_config
 from telemetry.wire.datagram import UP, Assembler, Message, Replayed, Window, pack
 
@@ -179,7 +180,7 @@ class Gateway:
 
     async def _session(self, receiver: _Receiver, transport: asyncio.DatagramTransport) -> None:
         broker = self._config.broker
-        client = aiomqtt.Client(
+        client = Client(
             broker.host, broker.port, username=broker.username, password=broker.secret, tls_context=broker.tls,
             keepalive=broker.keepalive_s, timeout=_ANSWER_S,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.errors import Malformed, Unavailable
+from telemetry.mqtt import Client
 from telemetry.readings import Ack
 from telemetry.transitions import HEARTBEAT, AlarmMessage
 
@@ -64,7 +65,7 @@ class Feed:
 
     async def _session(self) -> None:
         broker = self._config.broker
-        client = aiomqtt.Client(
+        client = Client(
             broker.host,
             broker.port,
             username=broker.username,

@@ -21,6 +21,7 @@ from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.commands import Command, CommandResult, CommandState, mac_of
 from telemetry.errors import Malformed, Refused, Unavailable
+from telemetry.mqtt import Client
 from telemetry.readings import DeviceId, MetricName
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Linkage:
 
     async def _session(self) -> None:
         broker, config = self._config.broker, self._config
-        client = aiomqtt.Client(
+        client = Client(
             broker.host, broker.port, username=broker.username, password=broker.secret, tls_context=broker.tls,
             identifier=f"{config.area}-{config.consumer}-linkage", clean_session=False, keepalive=broker.keepalive_s,
         )  # fmt: skip

@@ -9,6 +9,7 @@ import msgspec
 from command_center.channel import TIMEOUT_S, Limits, Message, Receipt
 from telemetry.broker import BrokerConfig
 from telemetry.errors import Unavailable
+from telemetry.mqtt import Client
 
 LIMITS = Limits(credentials=((600, 60.0),))
 READ_BY_PEOPLE = False
@@ -30,7 +31,7 @@ class Channel:
         """Publish the message as JSON, QoS 1, not retained."""
         broker = self._broker
         try:
-            async with aiomqtt.Client(
+            async with Client(
                 broker.host,
                 broker.port,
                 username=broker.username,

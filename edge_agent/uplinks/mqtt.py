@@ -13,6 +13,7 @@ import msgspec
 
 from telemetry import topics
 from telemetry.errors import Unavailable
+from telemetry.mqtt import Client
 from telemetry.readings import MAX_UPLOAD_BYTES
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ async def connect(config: Config, calling: Calling, clock: Clock) -> AsyncIterat
     del config, clock
     broker = calling.broker
     assert broker is not None, "edge_agent.config sees to it"
-    client = aiomqtt.Client(
+    client = Client(
         broker.host,
         broker.port,
         username=broker.username,

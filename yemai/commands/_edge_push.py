@@ -18,6 +18,7 @@ from telemetry.broker import BrokerConfig
 from telemetry.codecs import json
 from telemetry.config import load_toml, without_secrets
 from telemetry.errors import Malformed, Refused, Unavailable
+from telemetry.mqtt import Client
 from telemetry.readings import AgentStatus, ConfigState, DesiredConfig
 from yemai.words import say
 
@@ -81,7 +82,7 @@ async def push(broker_file: Path, files: Sequence[Path], wanted: Push, echo: Cal
     agents = {agent.name: agent for agent in (_checked(path, wanted) for path in files)}
     if len(agents) < len(files):
         raise Refused(say("两个文件指向同一个代理", "two of the files name the same agent"))
-    client = aiomqtt.Client(
+    client = Client(
         broker.host, broker.port, username=broker.username, password=broker.secret, tls_context=broker.tls,
         timeout=_ANSWER_S,
     )  # fmt: skip
