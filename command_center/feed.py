@@ -9,6 +9,7 @@ import aiomqtt
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from command_center.subscribed import subscribe
 from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.errors import Malformed, Unavailable
@@ -76,7 +77,7 @@ class Feed:
             tls_context=broker.tls,
         )
         async with client:
-            await client.subscribe(topics.alarm(self._config.area, "+"), topics.QOS)
+            await subscribe(client, topics.alarm(self._config.area, "+"))
             self._note("")
             arrived: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
             try:
@@ -98,28 +99,46 @@ class Feed:
             payloads = [await arrived.get()]
             while not arrived.empty() and len(payloads) < _BATCH:
                 payloads.append(arrived.get_nowait())
-            messages = []
+            heard: list[tuple[bytes, AlarmMessage]] = []
             for payload in payloads:
                 try:
-                    messages.append(codecs.decode(payload, AlarmMessage, max_bytes=_MOST_BYTES))
+                    heard.append((payload, codecs.decode(payload, AlarmMessage, max_bytes=_MOST_BYTES)))
                 except Malformed as error:
                     log.warning("unreadable_alarm", problem=str(error))
                     await self._desk.quarantine(payload, str(error))
             self.heard_ms = self._clock.now_ms()
-            messages = [message for message in messages if not self._is_heartbeat(message)]
-            if not messages:
+            heard = [(payload, message) for payload, message in heard if not self._is_heartbeat(message)]
+            if not heard:
                 continue
-            changed = await self._desk.take(messages)
+            changed = await self._take(heard)
             if self._waits:
                 log.info("feed_goes_on")
                 self._waits = ""
-            for boot, ranges in _ranges(messages).items():
+            if (
+                changed
+            ):  # before the receipt: what is on the disk is news for the pages though the broker goes now
+                self._on_change(changed)
+            for boot, ranges in _ranges([message for _, message in heard]).items():
                 ack = json.encode(Ack(boot, ranges))
                 await client.publish(
                     topics.alarm_ack(self._config.area, self._config.consumer), ack, topics.QOS
                 )
-            if changed:
-                self._on_change(changed)
+
+    async def _take(self, heard: Sequence[tuple[bytes, AlarmMessage]]) -> list[Alarm]:
+        """Commit messages; one that the desk breaks on costs itself alone, and is kept apart with the reason."""
+        try:
+            return await self._desk.take([message for _, message in heard])
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(heard) == 1:
+                [(payload, message)] = heard
+                log.exception("alarm_not_taken", alarm=message.transition.alarm, kept="in quarantine")
+                await self._desk.quarantine(
+                    payload, f"the desk broke on it: {type(error).__name__}: {error}"[:500]
+                )
+                return []
+        return [alarm for one in heard for alarm in await self._take([one])]
 
     def _is_heartbeat(self, message: AlarmMessage) -> bool:
         if message.transition.rule != HEARTBEAT:

@@ -16,6 +16,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from command_center.runs import OPEN, Order
+from command_center.subscribed import subscribe
 from command_center.tables import actions as _actions
 from telemetry import codecs, topics
 from telemetry.codecs import json
@@ -97,7 +98,7 @@ class Linkage:
             identifier=f"{config.area}-{config.consumer}-linkage", clean_session=False, keepalive=broker.keepalive_s,
         )  # fmt: skip
         async with client:
-            await client.subscribe(topics.cmd_result(config.area, "+"), topics.QOS)
+            await subscribe(client, topics.cmd_result(config.area, "+"))
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._hear(client))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -102,8 +102,8 @@ class Store:
     async def _mapped(self) -> AsyncIterator[None]:
         try:
             yield
-        except (IntegrityError, ProgrammingError):
-            raise  # ours
+        except (IntegrityError, ProgrammingError, DataError):
+            raise  # ours: what it does not take today it will not take tomorrow
         except (DBAPIError, PoolTimeout, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
             self.problem = reason
