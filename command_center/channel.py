@@ -7,10 +7,13 @@ queue or choose: the teller does.  HTTP 200 is not delivery: only the vendor's c
 from __future__ import annotations
 
 import hashlib
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import aiohttp
 import msgspec
+import structlog
 
 from telemetry.errors import Unavailable
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["accepted", "delivered", "read", "failed_temp", "failed_perm"]
 TIMEOUT_S = 4.0
+log = structlog.get_logger()
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -129,6 +133,13 @@ async def ask(http: aiohttp.ClientSession, method: str, url: str, **more: Any) -
         raise Unavailable(f"no answer in {TIMEOUT_S:.0f} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"no connection ({type(error).__name__})") from None
+
+
+def broken(channel: str, error: Exception) -> Receipt:
+    """Return the receipt of a channel that broke, and say where; its words may hold a secret and are not told."""
+    kind, at = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
+    log.error("channel_broken", channel=channel, problem=kind, at=f"{Path(at.filename).name}:{at.lineno}")
+    return Receipt("failed_temp", "broken", f"the channel broke: {kind}")
 
 
 def written(message: Message, most_bytes: int, *, title: bool = True) -> str:

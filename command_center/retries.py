@@ -37,7 +37,11 @@ def retry_ms(
         return None
     if others:
         patience = 1 if row.urgent else 2
-        if row.attempts >= patience or receipt.wait_s > 2 or (row.urgent and receipt.code == "unavailable"):
+        if (
+            row.attempts >= patience
+            or receipt.wait_s > 2
+            or (row.urgent and receipt.code in {"unavailable", "broken"})
+        ):
             return None
         return 1000
     if schedule:

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 import structlog
 
 from command_center import wording
-from command_center.channel import Channel, Message, Receipt, Report, lanes_of
+from command_center.channel import Channel, Message, Receipt, Report, broken, lanes_of
+from command_center.due import fairly, recent_of
 from command_center.followups import Followups
 from command_center.letters import Letters
 from command_center.lifecycle import Alarm
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from telemetry.text import Text
 
 POLL_S = 0.5
-SINGLES_MS = 600_000
 EXPIRES_MS = 24 * 3_600_000
 _AT_ONCE = 8
 _REST_S = 10.0
@@ -68,6 +68,9 @@ class Teller:
         }
         self._unsure: set[str] = set()
         """Channels that may have notices in ``sending`` that nobody sends."""
+        self._flying: dict[str, dict[str, bool]] = {name: {} for name in told.configs}
+        """What is with each channel's vendor now, and whether it is urgent."""
+        self._broken: dict[str, str] = {}
 
     def shift(self, by_ms: int) -> None:
         """The clock was set by so much."""
@@ -81,7 +84,7 @@ class Teller:
             tasks.create_task(self._patiently(self.step))
             tasks.create_task(self._patiently(self.followups.turn))
             for name in self._channels:
-                tasks.create_task(self._patiently(partial(self.serve, name)))
+                tasks.create_task(self._patiently(partial(self.serve, name, tasks)))
 
     async def recover(self) -> None:
         """Take up what a stop interrupted, and remember what the vendors have had lately."""
@@ -106,6 +109,7 @@ class Teller:
     async def _take_up(self, name: str) -> None:
         """The database went away while it noted what is sent: what it did note was not sent yet."""
         mine = (_notices.c.channel == name) & (_notices.c.state == "sending")
+        mine &= _notices.c.id.not_in(list(self._flying[name]))
         async with self._store.change() as db:
             await db.execute(_notices.update().where(mine).values(state="pending"))
         self._unsure.discard(name)
@@ -120,16 +124,18 @@ class Teller:
         async with self._store.change() as db:
             await self._telling.turn(db, now)
 
-    async def serve(self, name: str) -> bool:
-        """Send what one channel may send now; return whether anything was."""
+    async def serve(self, name: str, tasks: asyncio.TaskGroup | None = None) -> bool:
+        """Send what one channel may send now; return whether anything was.
+
+        With ``tasks`` it does not wait for the vendor's answers, so that a red notice waits for nobody else's.
+        """
         if name in self._unsure:
             await self._take_up(name)
         now, limiter = self._clock.now_ms(), self._limiters[name]
         due = (_notices.c.channel == name) & (_notices.c.state == "pending") & (_notices.c.due_ms <= now)
-        order = (_notices.c.urgent.desc(), _notices.c.rank.desc(), _notices.c.due_ms)
         async with self._store.read() as db:
-            rows = (await db.execute(sa.select(_notices).where(due).order_by(*order).limit(100))).all()
-            recent = await self._recent(db, name, {row.person for row in rows}, now)
+            rows = (await db.execute(fairly(due, _AT_ONCE + 1))).all()
+            recent = await recent_of(db, name, {row.person for row in rows}, now)
         singles: list[tuple[Any, int]] = []
         crowded: dict[str, Any] = {}
         blocked: list[Any] = []
@@ -140,7 +146,7 @@ class Teller:
             if not alone and recent.get(row.person, (0, 0))[0] >= self.single_most:
                 crowded.setdefault(row.person, row)
             elif (
-                len(singles) < _AT_ONCE
+                len(singles) < self._room(name, urgent=row.urgent)
                 and (lane := limiter.take(row.person, now, urgent=row.urgent)) is not None
             ):
                 singles.append((row, lane))
@@ -163,16 +169,47 @@ class Teller:
             and (lane := limiter.take(person, now, urgent=False)) is not None
         ]
         ready += await self._sending(bundles, now)
-        await asyncio.gather(*(self._send(name, row) for row in ready))
         self._unsure.discard(name)
+        self._flying[name] |= {row.id: row.urgent for row in ready}
+        flights = [self._fly(name, row) for row in ready]
+        if tasks is None:
+            await asyncio.gather(*flights)
+        else:
+            for flight in flights:
+                tasks.create_task(flight)
         return bool(ready or blocked)
+
+    def _room(self, name: str, *, urgent: bool) -> int:
+        """Return how many more may be with a vendor at once: what is urgent has room of its own."""
+        return _AT_ONCE - sum(one == urgent for one in self._flying[name].values())
+
+    async def _fly(self, name: str, row: Any) -> None:
+        try:
+            await self._send(name, row)
+        except (
+            Exception
+        ):  # it stays in ``sending`` until the next start: it may be said, and is not said without end
+            log.exception("notice_not_recorded", notice=row.id, channel=name)
+        finally:
+            del self._flying[name][row.id]
 
     async def _sending(self, rows: Sequence[tuple[Any, int]], now: int) -> list[Any]:
         """Write down what is about to be sent, by which lane and in its very words; return the rows with them."""
         links: list[dict[str, Any]] = []
-        worded = [(row, await self._letters.write(row, lane, links, now)) for row, lane in rows]
-        if rows:
-            self._unsure.add(rows[0][0].channel)
+        worded: list[tuple[Any, bytes]] = []
+        for row, lane in rows:
+            try:
+                worded.append((row, await self._letters.write(row, lane, links, now)))
+            except Unavailable:
+                raise
+            except Exception as error:
+                log.exception("notice_without_words", notice=row.id)
+                receipt = Receipt(
+                    "failed_perm", "no_words", f"it could not be worded: {type(error).__name__}"
+                )
+                await self._record(row, receipt, now)
+        if worded:
+            self._unsure.add(worded[0][0].channel)
             sending = {"state": "sending", "sent_ms": now, "attempts": _notices.c.attempts + 1}
             update = _notices.update().where(_notices.c.id == sa.bindparam("key"))
             values = [{"key": row.id, "body": body} for row, body in worded]
@@ -206,26 +243,6 @@ class Teller:
             f"code/{person}/{now}", title, facts["device"], urgent=False, facts=facts, lane=lane
         )
         return await self._channels[channel].send(message, address)
-
-    async def _recent(self, db: Any, name: str, people: set[str], now: int) -> dict[str, tuple[int, int]]:
-        """Return for each person how many single messages went out in ten minutes, and when the last digest did."""
-        c = _notices.c
-        mine = (c.channel == name) & c.person.in_(people)
-        lately = sa.select(c.person, sa.func.count()).where(
-            mine
-            & (c.sent_ms > now - SINGLES_MS)
-            & (c.sent_ms <= now)  # later ones are from before the clock was set back
-            & ~c.urgent
-            & ~c.id.like("digest/%")
-        )
-        counts = {row[0]: row[1] for row in await db.execute(lately.group_by(c.person))}
-        last = (
-            sa.select(c.person, sa.func.max(c.sent_ms))
-            .where(mine & (c.sent_ms <= now) & c.id.like("digest/%"))
-            .group_by(c.person)
-        )
-        digests = {row[0]: row[1] or 0 for row in await db.execute(last)}
-        return {person: (counts.get(person, 0), digests.get(person, 0)) for person in people}
 
     async def _bundle(self, name: str, row: Any, now: int) -> Any:
         """Make one digest of everything that waits for a person by a channel."""
@@ -263,6 +280,8 @@ class Teller:
             receipt = Receipt("failed_temp", "unavailable", str(error))
         except Refused as error:
             receipt = Receipt("failed_perm", "refused", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this channel alone
+            receipt = broken(name, error)
         while True:
             try:
                 await self._record(row, receipt, self._clock.now_ms())
@@ -278,7 +297,7 @@ class Teller:
         body = msgspec.structs.replace(
             body, code=receipt.code[:64], said=receipt.reason, digest=receipt.digest
         )
-        if receipt.code not in {"limit", "gone"}:  # a vendor said so
+        if receipt.code not in {"limit", "gone", "no_words"}:  # a vendor said so
             receipt = self._by_lane(row, body.lane, receipt, now)
         values: dict[str, Any] = {"state": receipt.outcome, "done_ms": now, "body": msgspec.json.encode(body)}
         if receipt.provider_id:
@@ -364,6 +383,10 @@ class Teller:
                 busy = bool(await work())
             except Unavailable as error:
                 self._note(str(error))
+            except Exception as error:  # of one part: the others go on, and so does it
+                if self._broken.get(str(work)) != (what := repr(error)):
+                    log.exception("teller_breaks", part=str(work))
+                self._broken[str(work)] = what
             else:
                 self._problem = ""
                 if once:
