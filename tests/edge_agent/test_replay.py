@@ -53,11 +53,12 @@ class Air:
 async def test_captured_datagrams_that_are_sent_again_are_dropped_also_after_a_restart_of_the_receiver(
     tmp_path, mosquitto, unused_udp_port
 ):
-    published = []
+    published, watches = [], asyncio.Event()
 
     async def watch():
         async with aiomqtt.Client("127.0.0.1", mosquitto.port, timeout=5) as client:
             await client.subscribe(f"yemai/v1/{AREA}/edge-01/#", 1)
+            watches.set()
             async for message in client.messages:
                 published.append((str(message.topic).rsplit("/", 1)[1], bytes(message.payload)))
 
@@ -65,6 +66,7 @@ async def test_captured_datagrams_that_are_sent_again_are_dropped_also_after_a_r
     config = gateway_config(tmp_path, mosquitto.port, unused_udp_port)
     with contextlib.closing(air.socket), contextlib.closing(thief.socket):
         async with running(watch()):
+            await watches.wait()
             with Memory(config.state) as memory:
                 gateway = Gateway(config, memory, SystemClock())
                 async with running(gateway.run()):
