@@ -73,6 +73,7 @@ class Linkages:
 
     def __init__(self, linkages: Sequence[Linkage], commander: Commander, clock: Clock) -> None:
         self._linkages, self._commander, self._clock = linkages, commander, clock
+        self._newest: dict[tuple[str, str], str] = {}  # target, point → the transition that acts on it
 
     async def answer(self, transition: Transition) -> None:
         """Do what is configured; a set-point that could not be written is tried again, a command never."""
@@ -81,19 +82,32 @@ class Linkages:
             if linkage.answers(transition):
                 target = transition.device if linkage.target == SAME else linkage.target
                 mine.setdefault(target, []).append((place, linkage))
+                self._newest[target, linkage.metric or linkage.command] = transition.id
         async with asyncio.TaskGroup() as targets:
             for linkages in mine.values():
                 targets.create_task(self._act_in_order(linkages, transition))
 
     async def _act_in_order(self, linkages: Sequence[tuple[int, Linkage]], transition: Transition) -> None:
         """Act on one target; another one waits for none that does not answer."""
-        for place, linkage in linkages:
-            await self._act(linkage, transition, place)
+        for behind, (place, linkage) in enumerate(linkages):
+            if not behind or not self._is_overtaken(linkage, transition):
+                await self._act(linkage, transition, place)
+
+    def _is_overtaken(self, linkage: Linkage, transition: Transition) -> bool:
+        """Whether a newer transition has acted since: it would be undone by what comes late."""
+        target = transition.device if linkage.target == SAME else linkage.target
+        name = linkage.metric or linkage.command
+        if (newest := self._newest[target, name]) == transition.id:
+            return False
+        log.warning("linkage_overtaken", rule=linkage.rule, target=target, what=name, by=newest)
+        return True
 
     async def _act(self, linkage: Linkage, transition: Transition, place: int) -> None:
         for attempt in range(_TRIES if linkage.metric else 1):
             if attempt:
                 await self._clock.sleep(_PAUSE_S)
+                if self._is_overtaken(linkage, transition):
+                    return
             command = linkage.command_for(transition, place, self._clock.now_ms(), attempt)
             try:
                 taken = await self._commander.take(command, cause=transition.alarm)

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from agents import Cloud, cabinet, cabinet_toml, sleeping_valve, stop, up
+from benches import writes
 from lines import Slave, disk_hangs, running
 from waiting import wait_until
 
@@ -23,7 +24,7 @@ from rules.state import State
 from rules.topology import Spot, Topology
 from telemetry.clock import SystemClock
 from telemetry.codecs import json as wire
-from telemetry.commands import ActionUpload
+from telemetry.commands import ActionUpload, CommandResult, CommandState
 from telemetry.errors import ConfigError
 from telemetry.keeper import Keeper
 from telemetry.outbox import Outbox
@@ -89,6 +90,7 @@ async def test_with_the_broker_dead_the_charger_goes_off_the_lamps_go_up_and_the
         street["smoke-01"].set("smoke_alarm", 1.0)
         await wait_until(lambda: street["lamp-01"].values["dimming"] == 100.0, 10)
         await wait_until(lambda: street["relay-01"].values.get("relay_1") == 1.0, 10)
+        await wait_until(lambda: _said(tmp_path, "relay-01", "verified"), 10, "the siren to be read back")
         street["smoke-01"].set("smoke_alarm", 0.0)
         await wait_until(lambda: street["relay-01"].values.get("relay_1") == 0.0, 10)
         assert (Space.HOLDING, 259, (0,)) in street["chg-01"].writes
@@ -209,6 +211,10 @@ def test_a_linkage_that_could_never_act_is_refused(tmp_path, before, after, mess
     assert str(caught.value) == f"{path}: {message}"
 
 
+def _said(folder, device, state):
+    return f'"device": "{device}", "state": "{state}"' in _log(folder)
+
+
 def _log(folder):
     with contextlib.suppress(FileNotFoundError):
         return (folder / "edge-01.log").read_text()
@@ -281,6 +287,68 @@ async def test_an_alarm_is_judged_while_the_disk_hangs_over_the_record_of_anothe
     assert [t.device for upload in uploads for t in upload.transitions] == ["s1", "s2"]
 
 
+def smoke(change):
+    return Transition(
+        f"a1-{int(change is Change.ENDED)}", "a1", change, "siren", "smoke_detector", "smoke.fire", "smoke_alarm",
+        Severity.RED, Category.FIRE, Text("火", "fire"), 0, 0,
+    )  # fmt: skip
+
+
+async def test_what_began_before_an_alarm_ended_is_not_done_again_after_it(lamp):
+    linkages = Linkages(
+        [
+            Linkage(rule="smoke.fire", target="lamp", metric="dimming", value=100.0),
+            Linkage(rule="smoke.fire", when="ends", target="lamp", metric="dimming", value=10.0),
+        ],
+        None,
+        lamp.clock,
+    )
+    async with lamp.running():
+        linkages._commander = lamp.commander
+        async with disk_hangs(lamp.keeper):  # the lamp is read back only when the disk has what was done
+            answers = [asyncio.ensure_future(linkages.answer(smoke(Change.BEGAN)))]
+            await wait_until(lambda: writes(lamp) == [100] or lamp.clock.advance(0.1))
+            answers.append(asyncio.ensure_future(linkages.answer(smoke(Change.ENDED))))
+            await wait_until(lambda: writes(lamp) == [100, 10] or lamp.clock.advance(0.1))
+        await wait_until(lambda: all(one.done() for one in answers) or lamp.clock.advance(0.1))
+        assert await lamp.states("link-a1-0-0") == ["accepted", "executed", "failed"], "it read back 10"
+        assert await lamp.states("link-a1-1-1") == ["accepted", "executed", "verified"]
+    assert writes(lamp) == [100, 10]
+
+
+async def test_what_stands_behind_a_target_that_was_slow_is_not_begun_after_the_alarm_ended():
+    class Slow:
+        def __init__(self):
+            self.taken = []
+
+        async def take(self, command, cause):
+            del cause
+            done = asyncio.get_running_loop().create_future()
+            self.taken.append((command.metric, command.value, done))
+            return done
+
+    commander = Slow()
+    linkages = Linkages(
+        [
+            Linkage(rule="smoke.fire", target="siren", metric="tone", value=3.0),
+            Linkage(rule="smoke.fire", target="siren", metric="relay_1", value=1.0),
+            Linkage(rule="smoke.fire", when="ends", target="siren", metric="relay_1", value=0.0),
+        ],
+        commander,
+        ManualClock(),
+    )
+    began = asyncio.ensure_future(linkages.answer(smoke(Change.BEGAN)))
+    await wait_until(lambda: len(commander.taken) == 1)
+    ended = asyncio.ensure_future(linkages.answer(smoke(Change.ENDED)))
+    await wait_until(lambda: len(commander.taken) == 2)
+    verified = CommandResult("c", "siren", CommandState.VERIFIED, 0)
+    for *_, done in commander.taken:
+        done.set_result(verified)
+    async with asyncio.timeout(10):
+        await asyncio.gather(began, ended)
+    assert [(metric, value) for metric, value, _ in commander.taken] == [("tone", 3.0), ("relay_1", 0.0)]
+
+
 async def test_a_target_that_does_not_answer_keeps_no_other_one_waiting():
     class Deaf:
         def __init__(self):
@@ -299,12 +367,8 @@ async def test_a_target_that_does_not_answer_keeps_no_other_one_waiting():
             ("siren", "relay_1"),
         )
     ]
-    alarm = Transition(
-        "a1-0", "a1", Change.BEGAN, "siren", "smoke_detector", "smoke.fire", "smoke_alarm", Severity.RED,
-        Category.FIRE, Text("火", "fire"), 0, 0,
-    )  # fmt: skip
     commander = Deaf()
-    async with running(Linkages(linkages, commander, ManualClock()).answer(alarm)):
+    async with running(Linkages(linkages, commander, ManualClock()).answer(smoke(Change.BEGAN))):
         await wait_until(lambda: len(commander.taken) == 2)
     assert commander.taken == [("lamp", "dimming", "a1"), ("siren", "siren", "a1")], (
         "each target in its order"
