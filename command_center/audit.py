@@ -210,11 +210,7 @@ def _beginning(rows: Sequence[Any]) -> tuple[bytes, int]:
 def _against(checkpoint: Checkpoint, hashes: dict[int, bytes], last: int, key: str | None) -> str:
     if key is not None and checkpoint.key != key:
         return "a checkpoint is signed by another key"
-    try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(checkpoint.key)).verify(
-            bytes.fromhex(checkpoint.signature), checkpoint.signed_bytes()
-        )
-    except (InvalidSignature, ValueError):
+    if not holds(checkpoint.key, checkpoint.signature, checkpoint.signed_bytes()):
         return "a checkpoint's signature does not hold"
     if checkpoint.count > last:
         return f"a checkpoint saw {checkpoint.count} entries, now the last is {last}: the tail was cut"
@@ -247,8 +243,21 @@ class Signer:
 
     def sign(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return the checkpoint signed."""
-        signature = self._key.sign(checkpoint.signed_bytes()).hex()
+        signature = self.signature(checkpoint.signed_bytes())
         return msgspec.structs.replace(checkpoint, key=self.public, signature=signature)
+
+    def signature(self, words: bytes) -> str:
+        """Return the signature over some bytes, in hex."""
+        return self._key.sign(words).hex()
+
+
+def holds(key: str, signature: str, words: bytes) -> bool:
+    """Return whether the key (public half) signed these bytes; both are hex."""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(bytes.fromhex(signature), words)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def read_checkpoints(file: Path) -> list[Checkpoint]:

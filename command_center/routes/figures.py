@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from fastapi import Query, Request
 from fastapi.responses import Response
 
-from command_center import reports
+from command_center import exports, reports
 from command_center.answers import as_error, as_json
 from command_center.figures import DAY_MS
 from command_center.openapi import answers
-from command_center.people.rights import needs
+from command_center.people.rights import act_of, needs
 from command_center.people.sight import seen_by
 from command_center.shapes.desk import Figures
 
@@ -99,6 +99,28 @@ def add(api: FastAPI, center: Center) -> None:
         async with center.store.read() as db:
             found = await reports.deliveries(db, since, until, devices=seen_by(request))
         return _file(reports.deliveries_csv(found), "deliveries.csv")
+
+    @api.get(
+        "/api/deliveries.signed",
+        summary="The same table, signed by the audit trail's key: for whoever has to check it elsewhere",
+        dependencies=reads,
+    )
+    @answers(exports.Export)
+    async def get_signed(request: Request, since_ms: Ms = None, until_ms: Ms = None) -> Response:
+        since, until = span(since_ms, until_ms)
+        devices = seen_by(request)
+        async with center.store.read() as db:
+            found = await reports.deliveries(db, since, until, devices=devices)
+        export = exports.Export(
+            since_ms=since,
+            until_ms=until,
+            made_ms=center.clock.now_ms(),
+            made_by=act_of(request).who,
+            rows=len(found),
+            whole=devices is None and len(found) < reports.MOST_DELIVERIES,
+            csv=reports.deliveries_csv(found).decode(),
+        )
+        return as_json(exports.sign(export, center.signer))
 
 
 def _file(data: bytes, name: str) -> Response:

@@ -15,6 +15,7 @@ from persons import signed_in
 from test_lifecycle import LIFE, T0, transition
 from waiting import wait_until
 
+from command_center import audit, exports
 from telemetry import topics
 from telemetry.severity import Severity
 from telemetry.transitions import Change
@@ -292,6 +293,45 @@ async def test_people_hold_sweep_and_audit_over_http_and_the_command_line_verifi
         "5: a checkpoint saw 5 entries, now the last is 4: the tail was cut\n",
         "",
     )
+
+
+async def test_a_report_of_deliveries_that_was_changed_or_signed_by_another_does_not_pass(
+    center, feed, http, tmp_path
+):
+    await feed.tell(1, transition(0, Change.BEGAN, device="red"))
+    await wait_until(lambda: 1 in feed.acked)
+    _, checkpoint = await ask(http, f"{center}/api/audit/checkpoint")
+    status, export = await ask(http, f"{center}/api/deliveries.signed?since_ms=1&until_ms=86400001")
+    assert (status, export["key"], export["whole"]) == (200, checkpoint["key"], True)
+    assert export["csv"].lstrip("\ufeff").startswith("alarm,person,channel")
+    file, table = tmp_path / "report.json", tmp_path / "table.csv"
+
+    async def verify(told, key=checkpoint["key"]):
+        file.write_bytes(msgspec.json.encode(told))
+        return await yemai("center", "verify-deliveries", str(file), "--key", key, "--csv", str(table))
+
+    code, said, _ = await verify(export)
+    assert (code, table.read_bytes()) == (0, export["csv"].encode())
+    assert said.startswith("0 deliveries from 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z, made ")
+    table.unlink()
+    forger = audit.Signer(tmp_path / "forger.key")
+    forged = msgspec.convert({**export, "rows": 1}, exports.Export)
+    for changed, where in (
+        ({**export, "csv": export["csv"].replace("person", "nobody")}, "$.signature: it does not hold"),
+        ({**export, "until_ms": export["until_ms"] - 1}, "$.signature: it does not hold"),
+        ({**export, "whole": False}, "$.signature: it does not hold"),
+        ({**export, "signature": checkpoint["signature"]}, "$.signature: it does not hold"),
+        (exports.sign(forged, forger), "$.key: it names another key"),
+        (
+            msgspec.structs.replace(exports.sign(forged, forger), key=export["key"]),
+            "$.signature: it does not",
+        ),
+        ({"csv": "alarm"}, "no signed export of deliveries"),
+    ):
+        code, said, problem = await verify(changed)
+        assert (code, said) == (2, "")
+        assert where in problem
+    assert not table.exists()
 
 
 async def test_another_sites_page_can_change_nothing(center, feed, http):
