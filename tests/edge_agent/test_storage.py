@@ -47,17 +47,23 @@ class Disk:
     """A disk that takes nothing until it is mended, and then refuses once when the agent comes home."""
 
     def __init__(self, monkeypatch):
-        self.is_mended, self.opened, self._real = False, 0, storage.on_disk
-        monkeypatch.setattr(storage, "_LOOK_S", 0.5)
-        monkeypatch.setattr(storage, "on_disk", self._open)
+        self.is_mended, self.homecomings, self._open = False, 0, storage.on_disk
+        carried = Storage._carried
 
-    def _open(self, config, clock):
+        def come_home(*arguments):
+            self.homecomings += 1
+            if self.homecomings == 1:
+                raise Unavailable("gone again")
+            return carried(*arguments)
+
+        monkeypatch.setattr(storage, "_LOOK_S", 0.5)
+        monkeypatch.setattr(storage, "on_disk", self._on_disk)
+        monkeypatch.setattr(Storage, "_carried", come_home)
+
+    def _on_disk(self, config, clock):
         if not self.is_mended:
             raise Unavailable("no disk")
-        self.opened += 1
-        if self.opened == 2:  # the first only looked
-            raise Unavailable("gone again")
-        return self._real(config, clock)
+        return self._open(config, clock)
 
 
 class Told(Cloud):
@@ -104,7 +110,7 @@ async def test_what_was_done_while_there_was_no_disk_is_not_done_again_when_it_i
         assert [change for _, change in began] == [Change.BEGAN]
         with capture_logs() as log:
             disk.is_mended = True
-            await wait_until(lambda: disk.opened >= 4, 30, "the agent to try again, and to come home")
+            await wait_until(lambda: disk.homecomings == 2, 60, "the agent to try again, and to come home")
             await wait_until(lambda: [line for line in log if line["event"] == "agent_up"][1:], 20)
         assert [line["problem"] for line in log if line["event"] == "outbox_is_in_memory"] == ["gone again"]
         before = len(cloud.readings)

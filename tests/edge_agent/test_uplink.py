@@ -163,7 +163,7 @@ async def test_what_the_cloud_has_is_not_sent_again_though_the_disk_cannot_let_i
             answered = len(sent)
             return answered >= 301
 
-        await wait_until(cloud)
+        await wait_until(cloud, 60)
         await wait_until(lambda: len(one.window.answered) == 301, what="the agent to have heard it all")
         for _ in range(20):
             cloud()
