@@ -248,7 +248,7 @@ class Uplink:
         except Unavailable as error:
             if not self._owed:
                 log.warning("cannot_free_messages", problem=str(error), sent_again="after a restart only")
-            self._owed = owed[-_MOST_OWED:]
+            self._owed = [*self._owed, *ranges][-_MOST_OWED:]  # not what it was: more may have come meanwhile
         else:
             self._owed = [one for one in self._owed if one not in owed]
             self._freeing.set()

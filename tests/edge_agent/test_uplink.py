@@ -174,3 +174,11 @@ async def test_what_the_cloud_has_is_not_sent_again_though_the_disk_cannot_let_i
         assert (await keeper.counters()).messages == 301
         await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
         await one.emptied()
+
+
+async def test_what_is_acknowledged_while_the_disk_is_asked_again_to_let_go_is_not_forgotten(uplink):
+    one, _, keeper = uplink(PaperWay(1000))
+    await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+    await one._free([(1, 1)])
+    await asyncio.gather(one._free([(2, 2)]), one._free())
+    assert one.window.answered == ((1, 1), (2, 2))
