@@ -6,7 +6,7 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import structlog
@@ -33,6 +33,7 @@ from command_center.planner import Planner
 from command_center.steady import SteadyClock, watch
 from command_center.store import Store
 from command_center.teller import Teller
+from command_center.upkeep import Upkeep
 from command_center.warner import Warner
 from command_center.wellbeing import Wellbeing
 from telemetry.clock import Clock, SystemClock
@@ -41,7 +42,7 @@ from telemetry.http import served
 from telemetry.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from command_center.config import CenterConfig
     from command_center.lifecycle import Alarm
@@ -57,13 +58,10 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
     clock = SteadyClock(clock or SystemClock())
     hub = Hub()
 
-    def on_latest(rows: list[dict[str, Any]]) -> None:
-        hub.publish("latest", rows)
-
     async with (
         AsyncExitStack() as resources,
         Store(config.desk.url) as store,
-        Data(config.data.url, on_latest, clock, config.data.key) as data,
+        Data(config.data.url, partial(hub.publish, "latest"), clock, config.data.key) as data,
     ):
         seal = await sealing.ready(store, config.codes_key)
         told = policies.load(config.notify.file) if config.notify.file else None
@@ -84,7 +82,10 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         followers: list[Follower] = [
             one for one in (telling, planner, incidents, warner, floods) if one is not None
         ]
-        desk = Desk(store, clock, latching=frozenset(config.desk.latching), followers=followers)
+        upkeep = Upkeep(clock)
+        desk = Desk(
+            store, clock, latching=frozenset(config.desk.latching), followers=followers, on_broken=upkeep.note
+        )
         http = await resources.enter_async_context(aiohttp.ClientSession(trust_env=False))
         teller = (
             Teller(
@@ -114,7 +115,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         center = Center(
             config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
             Reader(planner.plans if planner else None, told, _places(data)), gate,
-            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner, _heartbeat(config, told, http, store, feed, clock), floods,
+            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner, _heartbeat(config, told, http, store, feed, clock), floods, upkeep,
         )  # fmt: skip
         async with store.change() as db:
             await filed.note(db, config, clock.now_ms())
@@ -128,27 +129,27 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 if teller:
                     teller.shift(by_ms)
 
-            work = [
-                feed.run(),
-                data.run(),
-                _health(center),
-                _tick(center),
-                _checkpoints(center),
-                Wellbeing(center).run(),
-                _prove(center),
-                watch(clock, store, moved),
-            ]
+            work: dict[str, Callable[[], Awaitable[None]]] = {
+                "feed": partial(feed_when_known, feed, data),
+                "data": data.run,
+                "health": partial(_health, center),
+                "tick": partial(_tick, center),
+                "checkpoints": partial(checkpoints, center),
+                "wellbeing": Wellbeing(center).run,
+                "prove": partial(_prove, center),
+                "clock": partial(watch, clock, store, moved),
+            }
             if teller:
-                work.append(teller.run())
+                work["telling"] = teller.run
             if center.heartbeat:
-                work.append(center.heartbeat.run())
+                work["heartbeat"] = center.heartbeat.run
             if planner:
                 linkage = Linkage(
-                    config, store, clock, lambda device: data.device(device).get("agent"),
+                    config, store, clock, data.agent_of,
                     lambda runs: hub.publish("notices", sorted(runs)),
                 )  # fmt: skip
-                work.append(linkage.run())
-            running = [tasks.create_task(one) for one in work]
+                work["linkage"] = linkage.run
+            running = [tasks.create_task(upkeep.keep(name, run)) for name, run in work.items()]
             await stop.wait()
             hub.close()
             for task in running:
@@ -198,6 +199,15 @@ def _places(data: Data) -> Callable[[str], Text | None]:
         return Text(name["zh"], name["en"]) if name else None
 
     return place_of
+
+
+async def feed_when_known(feed: Feed, data: Data) -> None:
+    """Consume the feed when ingest was asked where devices stand: plans, policies and incidents go by that.
+
+    An ingest that does not answer keeps no alarm waiting for longer than one question.
+    """
+    await data.tried.wait()
+    await feed.run()
 
 
 async def _health(center: Center) -> None:
@@ -253,7 +263,7 @@ async def _settle(center: Center) -> None:
     center.tell_incidents()
 
 
-async def _checkpoints(center: Center) -> None:
+async def checkpoints(center: Center) -> None:
     """Append a signed checkpoint of the audit trail to its file whenever there is something new to sign."""
     config, signed = center.config.audit, -1
     while config.checkpoints is not None:
@@ -264,6 +274,9 @@ async def _checkpoints(center: Center) -> None:
             log.warning("checkpoint_waits", problem=str(error))
         else:
             if head.count != signed:
-                audit.append(config.checkpoints, center.signer.sign(head))
-                signed = head.count
+                try:
+                    await asyncio.to_thread(audit.append, config.checkpoints, center.signer.sign(head))
+                    signed = head.count
+                except OSError as error:  # perhaps another machine's share
+                    log.warning("checkpoint_waits", problem=str(error))
         await center.clock.sleep(config.every_s)

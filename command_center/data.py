@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
@@ -38,6 +39,8 @@ class Data:
         self._http: aiohttp.ClientSession | None = None
         self._newest = 0
         self._problem = ""
+        self.tried = asyncio.Event()
+        """Set when ingest was asked for the first time, whether it answered or not."""
         self.ok_ms: int | None = None
         """When ingest last answered, UTC ms."""
         self.known: dict[str, Any] = {"devices": [], "sites": [], "classes": {}, "agents": []}
@@ -79,7 +82,15 @@ class Data:
                 self._note("")
                 self.ok_ms = self._clock.now_ms()
                 self._take(rows)
+            finally:
+                self.tried.set()
             await self._clock.sleep(_POLL_S)
+
+    def agent_of(self, device: str) -> str | None:
+        """Return which agent serves a device; raise :class:`Unavailable` while the registry was never read."""
+        if self.ok_ms is None:
+            raise Unavailable("the registry is not known yet: ingest has not answered")
+        return self.device(device).get("agent")
 
     def device(self, key: str) -> dict[str, Any]:
         """Return what the registry says of a device; nothing for one it does not know."""

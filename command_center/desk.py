@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DBAPIError
 
 from command_center import audit, holds, listing
 from command_center.deeds import Deed, perform
 from command_center.lifecycle import Alarm, apply, supersede
+from command_center.store import OURS
 from command_center.tables import alarms as _alarms
 from command_center.tables import events as _events
 from command_center.tables import quarantine as _quarantine
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     First = Callable[[AsyncConnection], Awaitable[None]]
 
+log = structlog.get_logger()
 STALE_ASSERTION_MS = 90_000
 """An open alarm that the feed has not asserted for so long is shown as unconfirmed; silence never closes it."""
 CHATTER_MS = 60_000
@@ -55,9 +59,10 @@ class Desk:
         *,
         latching: frozenset[Category] = frozenset(),
         followers: Iterable[Follower] = (),
+        on_broken: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store, self._clock, self._latching = store, clock, latching
-        self._followers = tuple(followers)
+        self._followers, self._on_broken = tuple(followers), on_broken
         self._asserted: dict[str, int] = {}
 
     async def take(self, messages: Sequence[AlarmMessage]) -> list[Alarm]:
@@ -306,8 +311,26 @@ class Desk:
         if fresh:
             await db.execute(_alarms.insert(), fresh)
         for follow in self._followers:
-            await follow(db, changes, now)
+            await self._follow(follow, db, changes, now)
         return [alarm for _, alarm in changes]
+
+    async def _follow(
+        self, follow: Follower, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now: int
+    ) -> None:
+        """Let one follower follow; where it breaks it costs its own part of that alarm, and neither the alarm nor the others."""
+        try:
+            async with db.begin_nested():
+                await follow(db, changes, now)
+        except Exception as error:
+            if isinstance(error, DBAPIError) and not isinstance(error, OURS):
+                raise  # the database is away: all of it comes again
+            if len(changes) > 1:
+                for one in changes:
+                    await self._follow(follow, db, [one], now)
+            elif changes:
+                part = type(follow).__name__.lower()
+                log.exception("follower_broken", part=part, alarm=changes[0][1].id)
+                self._on_broken(part)
 
 
 def _settle(after: dict[str, Alarm], standing: Iterable[str], begun: set[str]) -> None:

@@ -26,7 +26,7 @@ from telemetry.mqtt import Client
 from telemetry.readings import DeviceId, MetricName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from command_center.config import CenterConfig
     from command_center.store import Store
@@ -71,7 +71,7 @@ def advance(state: str, result: CommandResult) -> str:
 
 
 class Linkage:
-    """``agent_of`` tells which agent serves a device; ``on_action`` hears which runs changed."""
+    """``agent_of`` tells which agent serves a device, or raises :class:`Unavailable` while nobody knows; ``on_action`` hears which runs changed."""
 
     def __init__(
         self, config: CenterConfig, store: Store, clock: Clock, agent_of: Callable[[str], str | None],
@@ -79,6 +79,7 @@ class Linkage:
     ) -> None:  # fmt: skip
         self._config, self._store, self._clock = config, store, clock
         self._agent_of, self._on_action = agent_of, on_action
+        self._problem = ""
 
     async def run(self) -> None:
         """Send and follow for ever."""
@@ -108,24 +109,41 @@ class Linkage:
 
     async def _send(self, client: aiomqtt.Client) -> None:
         while True:
-            await self._expire()
-            async with self._store.read() as db:
-                due = (_actions.c.state == "requested") & (_actions.c.mode == "live")
-                rows = (
-                    await db.execute(sa.select(_actions).where(due).order_by(_actions.c.created_ms).limit(50))
-                ).all()
-            key = self._config.linkage.key
-            for row in rows:
-                agent = self._agent_of(row.device)
-                if agent is None:
-                    await self._note(row.id, lambda _: "failed", problem=f"no agent serves '{row.device}'")
-                    continue
-                command = command_of(row, self._config.consumer, key.reveal() if key else None)
-                await client.publish(
-                    topics.cmd(self._config.area, agent), json.encode(command), topics.QOS, timeout=5
-                )
-                await self._note(row.id, lambda state: "sent" if state == "requested" else state)
+            await self._patiently(self._turn, client)
             await self._clock.sleep(_POLL_S)
+
+    async def _turn(self, client: aiomqtt.Client) -> None:
+        """Send what is due."""
+        await self._expire()
+        async with self._store.read() as db:
+            due = (_actions.c.state == "requested") & (_actions.c.mode == "live")
+            query = sa.select(_actions).where(due).order_by(_actions.c.created_ms).limit(50)
+            rows = (await db.execute(query)).all()
+        key = self._config.linkage.key
+        for row in rows:
+            agent = self._agent_of(row.device)
+            if agent is None:
+                await self._note(row.id, lambda _: "failed", problem=f"no agent serves '{row.device}'")
+                continue
+            command = command_of(row, self._config.consumer, key.reveal() if key else None)
+            await client.publish(
+                topics.cmd(self._config.area, agent), json.encode(command), topics.QOS, timeout=5
+            )
+            await self._note(row.id, lambda state: "sent" if state == "requested" else state)
+
+    async def _patiently(self, work: Callable[[Any], Awaitable[None]], of: Any) -> None:
+        """Do something once, when the database lets us: the link stays meanwhile, and with it what agents say on it."""
+        while True:
+            try:
+                await work(of)
+            except Unavailable as error:
+                if not self._problem:
+                    log.warning("linkage_waits", problem=str(error))
+                self._problem = str(error)
+                await self._clock.sleep(_POLL_S)
+            else:
+                self._problem = ""
+                return
 
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -134,7 +152,7 @@ class Linkage:
             except Malformed as error:
                 log.warning("unreadable_result", topic=str(message.topic), problem=str(error))
                 continue
-            await self.take(result)
+            await self._patiently(self.take, result)
         raise Unavailable("the broker closed the connection")
 
     async def take(self, result: CommandResult) -> None:

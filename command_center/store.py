@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 log = structlog.get_logger()
+OURS = (IntegrityError, ProgrammingError, DataError)
+"""Errors of a database that is there, about what it was given."""
 _WRITER = 0x59656D6169  # one writer for all processes on one PostgreSQL: the audit chain has one end
 _POOL_WAIT_S = 5
 _TURN_S, _TURN_AWAY_S = 60.0, 3.0
@@ -102,7 +104,7 @@ class Store:
     async def _mapped(self) -> AsyncIterator[None]:
         try:
             yield
-        except (IntegrityError, ProgrammingError, DataError):
+        except OURS:
             raise  # ours: what it does not take today it will not take tomorrow
         except (DBAPIError, PoolTimeout, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
