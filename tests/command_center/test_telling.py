@@ -4,11 +4,13 @@ import aiohttp
 import pytest
 import sqlalchemy as sa
 from desks import LI, WANG, deed, take
+from sqlalchemy.exc import OperationalError
 from tellers import telling
 from test_lifecycle import T0, transition
 
 from command_center.channel import Report
 from command_center.tables import notices as table
+from telemetry.errors import Unavailable
 from telemetry.severity import Severity
 from telemetry.transitions import Change
 
@@ -208,14 +210,11 @@ async def test_a_stop_between_sending_and_its_receipt_sends_again_under_the_same
 
 
 async def test_notices_and_the_alarm_are_one_transaction(told):
-    class Stop(Exception):
-        pass
-
     async def fails(*_):
-        raise Stop
+        raise OperationalError("INSERT", None, Exception("disk I/O error"))
 
     told.desk._followers = (*told.desk._followers, fails)
-    with pytest.raises(Stop):
+    with pytest.raises(Unavailable):
         await take(told.desk, began())
     async with told.desk.store.read() as db:
         assert (await db.execute(sa.select(sa.func.count()).select_from(table))).scalar() == 0
