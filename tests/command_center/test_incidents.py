@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 from desks import LI, T0, WANG, HandClock, deed, message, opened, take
+from sqlalchemy.exc import OperationalError
 from test_lifecycle import transition
 
 from command_center import audit, incident_deeds, places, plans, runs
@@ -18,7 +19,7 @@ from command_center.incidents import Incidents
 from command_center.places import Ground
 from command_center.planner import Planner
 from command_center.tables import actions, incidents
-from telemetry.errors import ConfigError, Refused
+from telemetry.errors import ConfigError, Refused, Unavailable
 from telemetry.severity import Severity
 from telemetry.transitions import Change
 
@@ -245,10 +246,10 @@ async def _told(desk):
 
 async def test_an_alarm_and_its_incident_are_one_transaction(url, clock, known):
     async def breaks(*_):
-        raise Refused("as if the power went")
+        raise OperationalError("INSERT", None, Exception("disk I/O error"))
 
     async with opened(url, clock, followers=[grouping(known), breaks]) as desk:
-        with pytest.raises(Refused):
+        with pytest.raises(Unavailable):
             await take(desk, began())
         async with desk.store.read() as db:
             assert (await db.execute(sa.select(incidents))).all() == []

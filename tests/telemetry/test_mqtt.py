@@ -23,9 +23,13 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(mosquitto, 
 
 
 async def test_a_broker_that_does_not_answer_is_no_wait_without_end():
-    async def silent(reader, _writer):
-        await reader.read()
+    async def silent(_reader, writer):
+        await over.wait()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
 
+    over, closed = asyncio.Event(), asyncio.Event()
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
@@ -33,4 +37,6 @@ async def test_a_broker_that_does_not_answer_is_no_wait_without_end():
             async with Client("127.0.0.1", port, timeout=0.2):
                 pass
     finally:
+        over.set()
+        await closed.wait()
         server.close()
