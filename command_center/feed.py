@@ -42,6 +42,7 @@ class Feed:
         self._problem = ""
         self._waits = ""
         self._beats: dict[str, float] = {}  # by producer, on the monotonic clock
+        self._arrived: asyncio.Queue[bytes | Unavailable] = asyncio.Queue(_MOST_WAITING)
         self.heard_ms: int | None = None
         """When the feed last said anything, UTC ms."""
 
@@ -79,7 +80,7 @@ class Feed:
         async with client:
             await subscribe(client, topics.alarm(self._config.area, "+"))
             self._note("")
-            arrived: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
+            arrived = self._arrived = asyncio.Queue(_MOST_WAITING)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._hear(client, arrived))
@@ -87,42 +88,61 @@ class Feed:
             except* (aiomqtt.MqttError, Unavailable) as group:
                 raise Unavailable(str(group.exceptions[0])) from None
 
-    async def _hear(self, client: aiomqtt.Client, arrived: asyncio.Queue[bytes]) -> None:
-        async for message in client.messages:
-            if arrived.full():
-                raise Unavailable("more comes than can be kept; it comes again")
-            arrived.put_nowait(bytes(message.payload))
-        raise Unavailable("the broker closed the connection")
+    async def _hear(self, client: aiomqtt.Client, arrived: asyncio.Queue[bytes | Unavailable]) -> None:
+        """Hear until the link is lost; what has come until then is put on the desk all the same."""
+        end = "the broker closed the connection"
+        try:
+            async for message in client.messages:
+                if arrived.full():
+                    end = "more comes than can be kept; it comes again"
+                    break
+                arrived.put_nowait(bytes(message.payload))
+                self.heard_ms = self._clock.now_ms()
+        except aiomqtt.MqttError as error:
+            end = str(error)
+        self._note(end)
+        await arrived.put(Unavailable(end))
 
-    async def _commit(self, client: aiomqtt.Client, arrived: asyncio.Queue[bytes]) -> None:
+    async def _commit(self, client: aiomqtt.Client, arrived: asyncio.Queue[bytes | Unavailable]) -> None:
+        lost: Exception | None = None
         while True:
             payloads = [await arrived.get()]
             while not arrived.empty() and len(payloads) < _BATCH:
                 payloads.append(arrived.get_nowait())
             heard: list[tuple[bytes, AlarmMessage]] = []
             for payload in payloads:
+                if isinstance(payload, Unavailable):  # the last of this link
+                    lost = payload
+                    continue
                 try:
                     heard.append((payload, codecs.decode(payload, AlarmMessage, max_bytes=_MOST_BYTES)))
                 except Malformed as error:
                     log.warning("unreadable_alarm", problem=str(error))
                     await self._desk.quarantine(payload, str(error))
-            self.heard_ms = self._clock.now_ms()
             heard = [(payload, message) for payload, message in heard if not self._is_heartbeat(message)]
-            if not heard:
-                continue
-            changed = await self._take(heard)
-            if self._waits:
-                log.info("feed_goes_on")
-                self._waits = ""
-            if (
-                changed
-            ):  # before the receipt: what is on the disk is news for the pages though the broker goes now
-                self._on_change(changed)
-            for boot, ranges in _ranges([message for _, message in heard]).items():
-                ack = json.encode(Ack(boot, ranges))
-                await client.publish(
-                    topics.alarm_ack(self._config.area, self._config.consumer), ack, topics.QOS
-                )
+            if heard:
+                changed = await self._take(heard)
+                if self._waits:
+                    log.info("feed_goes_on")
+                    self._waits = ""
+                if changed:  # before the receipt: it is news for the pages though the broker goes now
+                    self._on_change(changed)
+            if heard and lost is None:
+                lost = await self._acknowledge(client, [message for _, message in heard])
+            if lost is not None and arrived.empty():
+                raise lost
+
+    async def _acknowledge(
+        self, client: aiomqtt.Client, messages: Sequence[AlarmMessage]
+    ) -> aiomqtt.MqttError | None:
+        """Return what kept it from the producer, who then sends it again."""
+        topic = topics.alarm_ack(self._config.area, self._config.consumer)
+        try:
+            for boot, ranges in _ranges(messages).items():
+                await client.publish(topic, json.encode(Ack(boot, ranges)), topics.QOS)
+        except aiomqtt.MqttError as error:
+            return error
+        return None
 
     async def _take(self, heard: Sequence[tuple[bytes, AlarmMessage]]) -> list[Alarm]:
         """Commit messages; one that the desk breaks on costs itself alone, and is kept apart with the reason."""

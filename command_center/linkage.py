@@ -70,6 +70,11 @@ def advance(state: str, result: CommandResult) -> str:
     return told.value if _ORDER.index(told.value) > _ORDER.index(state) else state
 
 
+def _ended(how: str) -> Callable[[str], str]:
+    """Return how an action goes that ends so, unless it has come to its end meanwhile."""
+    return lambda state: how if state in OPEN else state
+
+
 class Linkage:
     """``agent_of`` tells which agent serves a device, or raises :class:`Unavailable` while nobody knows; ``on_action`` hears which runs changed."""
 
@@ -123,7 +128,7 @@ class Linkage:
         for row in rows:
             agent = self._agent_of(row.device)
             if agent is None:
-                await self._note(row.id, lambda _: "failed", problem=f"no agent serves '{row.device}'")
+                await self._note(row.id, _ended("failed"), problem=f"no agent serves '{row.device}'")
                 continue
             command = command_of(row, self._config.consumer, key.reveal() if key else None)
             await client.publish(
@@ -165,7 +170,7 @@ class Linkage:
         async with self._store.read() as db:
             rows = (await db.execute(sa.select(_actions.c.id).where(late))).all()
         for row in rows:
-            await self._note(row.id, lambda _: "expired", problem="no last word from the agent in time")
+            await self._note(row.id, _ended("expired"), problem="no last word from the agent in time")
 
     async def _note(
         self, key: str, then: Callable[[str], str], told: CommandResult | None = None, problem: str = ""

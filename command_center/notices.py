@@ -262,6 +262,14 @@ def quiet_ms(quiet: Quiet, now_ms: int, told: Told) -> int:
     return int((until - local).total_seconds() * 1000)
 
 
+async def is_answered(db: AsyncConnection, alarm: str, reason: str) -> bool:
+    """Return whether somebody answered, or it is over, while a message that asks for it was on its way."""
+    if reason not in {"alarm", "repeat", "plan"}:
+        return False
+    body = (await db.execute(sa.select(_alarms.c.body).where(_alarms.c.id == alarm))).scalar_one()
+    return not msgspec.json.decode(body, type=Alarm).asks
+
+
 async def again(db: AsyncConnection, key: str, told: Told, act: Act, now: int) -> str:
     """Let a notice that failed or expired be sent once more, under the same id; return its alarm.
 

@@ -146,7 +146,8 @@ class Planner:
             for who, address, by in addressed(
                 told, step, run.now, proven, is_red=alarm.worst is Severity.RED
             ):
-                key = f"{alarm.id}/plan.{run.plan.id}.{n}/{who}"[:150]
+                # By version, since an alarm that asks anew may come back to a plan it had before.
+                key = f"{alarm.id}/plan.{alarm.version}.{n}/{who}"
                 row = notice_row(key, alarm, who, by[0], Body("plan", address, by[1:]), run.now)
                 rows.append({**row, "due_ms": run.now + int(step.after_s * 1000)})
         return rows

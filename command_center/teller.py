@@ -22,7 +22,7 @@ from command_center.followups import Followups
 from command_center.letters import Letters
 from command_center.lifecycle import Alarm
 from command_center.limits import Limiter
-from command_center.notices import SENT, Body, Telling, notice_row
+from command_center.notices import SENT, Body, Telling, is_answered, notice_row
 from command_center.people import answering
 from command_center.retries import next_step, retry_ms
 from command_center.tables import alarms as _alarms
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 POLL_S = 0.5
 EXPIRES_MS = 24 * 3_600_000
 _AT_ONCE = 8
+_PATIENCE_S = 4.0
+"""So long an urgent notice waits for a channel, its token and the queue for that, where there is another to go by."""
 _REST_S = 10.0
 log = structlog.get_logger()
 
@@ -186,9 +188,7 @@ class Teller:
     async def _fly(self, name: str, row: Any) -> None:
         try:
             await self._send(name, row)
-        except (
-            Exception
-        ):  # it stays in ``sending`` until the next start: it may be said, and is not said without end
+        except Exception:  # it stays in ``sending`` until the next start: it is not said without end
             log.exception("notice_not_recorded", notice=row.id, channel=name)
         finally:
             del self._flying[name][row.id]
@@ -274,10 +274,11 @@ class Teller:
     async def _send(self, name: str, row: Any) -> None:
         body = msgspec.json.decode(row.body, type=Body)
         try:
-            message = body.message or await self._letters.message(row, body)
-            receipt = await self._channels[name].send(message, body.address)
-        except Unavailable as error:
-            receipt = Receipt("failed_temp", "unavailable", str(error))
+            async with asyncio.timeout(_PATIENCE_S if row.urgent and body.left else None):
+                message = body.message or await self._letters.message(row, body)
+                receipt = await self._channels[name].send(message, body.address)
+        except (Unavailable, TimeoutError) as error:
+            receipt = Receipt("failed_temp", "unavailable", str(error) or f"no answer in {_PATIENCE_S:.0f} s")
         except Refused as error:
             receipt = Receipt("failed_perm", "refused", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this channel alone
@@ -315,6 +316,8 @@ class Teller:
                 values |= {"state": "failed", "body": msgspec.json.encode(body)}
                 onward = self._onward(row, body, now)
         async with self._store.change() as db:
+            if (onward or values["state"] == "pending") and await is_answered(db, row.alarm, body.reason):
+                values, onward = values | {"state": "failed" if onward else "cancelled", "done_ms": now}, None
             await db.execute(_notices.update().where(_notices.c.id == row.id).values(**values))
             if onward:
                 await db.execute(_notices.insert().values(onward))
@@ -324,13 +327,8 @@ class Teller:
                 mine = (_steps.c.id == key) & (_steps.c.state == "pending") & (_steps.c.due_ms > now)
                 await db.execute(_steps.update().where(mine).values(due_ms=now))
         if values["state"] == "failed":
-            log.warning(
-                "not_told",
-                person=row.person,
-                channel=row.channel,
-                code=receipt.code,
-                next=(onward or {}).get("channel"),
-            )
+            then = (onward or {}).get("channel")
+            log.warning("not_told", person=row.person, channel=row.channel, code=receipt.code, next=then)
         self._on_told({row.alarm})
 
     def _by_lane(self, row: Any, lane: int, receipt: Receipt, now: int) -> Receipt:

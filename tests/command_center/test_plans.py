@@ -315,6 +315,29 @@ async def test_an_agent_that_never_answers_lets_the_action_expire(desk, clock, t
     assert states == {"cut": "expired", "light": "waiting", "siren": "waiting"}
 
 
+async def test_what_came_to_its_end_a_moment_ago_does_not_expire(desk, clock, tmp_path):
+    (tmp_path / "center.toml").write_text(
+        'area = "test"\nbroker = { host = "h" }\ndata = { url = "http://x" }\n', "utf-8"
+    )
+    linkage = Linkage(
+        load_config(tmp_path / "center.toml"), desk.store, clock, lambda _: "edge-1", lambda _: None
+    )
+    await take(desk, began())
+    clock.now += 41_000
+    note = linkage._note
+
+    async def verified_first(key, *more, **words):  # the last word comes between looking and noting
+        await note(
+            key, lambda state: advance(state, CommandResult(key, "d", CommandState.VERIFIED, clock.now))
+        )
+        await note(key, *more, **words)
+
+    linkage._note = verified_first
+    await linkage._expire()
+    states = {a["action"]: a["state"] for a in (await run_of(desk, began().alarm))["actions"]}
+    assert states["cut"] == "verified"
+
+
 async def test_an_acknowledged_alarm_that_worsens_gets_the_plan_of_its_colour(desk):
     await take(desk, began(Severity.ORANGE))
     await desk.do(began().alarm, deed("acknowledge"), WANG)
