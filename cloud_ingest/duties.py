@@ -9,8 +9,8 @@ from cloud_ingest.patience import Patience
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from cloud_ingest.faults import Faults
     from telemetry.clock import Clock
+    from telemetry.faults import Faults
 
 
 class Duties:

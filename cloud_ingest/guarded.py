@@ -18,11 +18,11 @@ from rules.state import Journal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from cloud_ingest.faults import Faults
     from rules.engine import Engine
     from rules.frame import Frame
     from rules.state import State
     from telemetry.clock import Clock
+    from telemetry.faults import Faults
     from telemetry.transitions import Transition
 
     Judged = tuple[State, list[Transition]]

@@ -22,7 +22,6 @@ import structlog
 from cloud_ingest.admission import Admission, Admitted, broken, identity, made, read, readmit
 from cloud_ingest.ahead import Ahead
 from cloud_ingest.clocks import shift_of
-from cloud_ingest.faults import Faults
 from cloud_ingest.flow import MOST_MESSAGES
 from cloud_ingest.guarded import Guarded
 from cloud_ingest.isolation import is_the_machines, isolated
@@ -35,6 +34,7 @@ from cloud_ingest.turns import Lane, Pace, Plan, Turns
 from cloud_ingest.wellbeing import devices_of
 from rules.state import Journal
 from telemetry.commands import ActionUpload
+from telemetry.faults import Faults
 from telemetry.readings import Ack, Upload
 from telemetry.transitions import AlarmMessage
 
@@ -75,7 +75,7 @@ class Pipeline:
         area: str = "",
     ) -> None:
         self._producer, self._ledger, self._clock = producer, ledger, clock
-        self.faults = Faults(clock, metrics)
+        self.faults = Faults(clock, lambda part: metrics.faults.labels(part).inc())
         self._engine = Guarded(engine, self.faults, clock)
         self._news = News(producer, ledger.outbox, metrics)
         self._metrics, self._offset_of, self._area = metrics, offset_of, area

@@ -33,11 +33,12 @@ from command_center.planner import Planner
 from command_center.steady import SteadyClock, watch
 from command_center.store import Store
 from command_center.teller import Teller
-from command_center.upkeep import Upkeep
+from command_center.upkeep import keep
 from command_center.warner import Warner
 from command_center.wellbeing import Wellbeing
 from telemetry.clock import Clock, SystemClock
 from telemetry.errors import Unavailable
+from telemetry.faults import Faults
 from telemetry.http import served
 from telemetry.text import Text
 
@@ -82,9 +83,9 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         followers: list[Follower] = [
             one for one in (telling, planner, incidents, warner, floods) if one is not None
         ]
-        upkeep = Upkeep(clock)
+        faults = Faults(clock)
         desk = Desk(
-            store, clock, latching=frozenset(config.desk.latching), followers=followers, on_broken=upkeep.note
+            store, clock, latching=frozenset(config.desk.latching), followers=followers, faults=faults
         )
         http = await resources.enter_async_context(aiohttp.ClientSession(trust_env=False))
         teller = (
@@ -97,6 +98,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 _places(data),
                 lambda alarms: hub.publish("notices", sorted(alarms)),
                 config.page.url.rstrip("/"),
+                faults,
             )
             if told and telling
             else None
@@ -115,7 +117,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         center = Center(
             config, store, desk, data, feed, hub, clock, Signer(config.audit.key), incidents,
             Reader(planner.plans if planner else None, told, _places(data)), gate,
-            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner, _heartbeat(config, told, http, store, feed, clock), floods, upkeep,
+            Doors(config.people, store, clock, config.title.zh, seal), known, told, teller, planner, warner, _heartbeat(config, told, http, store, feed, clock), floods, faults,
         )  # fmt: skip
         async with store.change() as db:
             await filed.note(db, config, clock.now_ms())
@@ -149,7 +151,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                     lambda runs: hub.publish("notices", sorted(runs)),
                 )  # fmt: skip
                 work["linkage"] = linkage.run
-            running = [tasks.create_task(upkeep.keep(name, run)) for name, run in work.items()]
+            running = [tasks.create_task(keep(name, run, faults, clock)) for name, run in work.items()]
             await stop.wait()
             hub.close()
             for task in running:

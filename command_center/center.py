@@ -25,9 +25,9 @@ from command_center.planner import Planner
 from command_center.policies import Told
 from command_center.store import Store
 from command_center.teller import Teller
-from command_center.upkeep import Upkeep
 from command_center.warner import Warner
 from telemetry.clock import Clock
+from telemetry.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ class Center(msgspec.Struct, frozen=True):
     warner: Warner | None = None
     heartbeat: Heartbeat | None = None
     floods: Floods = msgspec.field(default_factory=Floods)
-    upkeep: Upkeep | None = None
+    faults: Faults | None = None
 
     def json_of(self, alarm: Alarm) -> dict[str, Any]:
         """Return an alarm as the page and other readers see it now."""

@@ -18,6 +18,7 @@ from command_center.tables import alarms as _alarms
 from command_center.tables import events as _events
 from command_center.tables import quarantine as _quarantine
 from telemetry.errors import Refused
+from telemetry.faults import Faults
 from telemetry.severity import Severity
 from telemetry.transitions import Category, Change, Transition
 
@@ -59,10 +60,10 @@ class Desk:
         *,
         latching: frozenset[Category] = frozenset(),
         followers: Iterable[Follower] = (),
-        on_broken: Callable[[str], None] = lambda _: None,
+        faults: Faults | None = None,
     ) -> None:
         self._store, self._clock, self._latching = store, clock, latching
-        self._followers, self._on_broken = tuple(followers), on_broken
+        self._followers, self._faults = tuple(followers), faults or Faults(clock)
         self._asserted: dict[str, int] = {}
 
     async def take(self, messages: Sequence[AlarmMessage]) -> list[Alarm]:
@@ -329,8 +330,8 @@ class Desk:
                     await self._follow(follow, db, [one], now)
             elif changes:
                 part = type(follow).__name__.lower()
-                log.exception("follower_broken", part=part, alarm=changes[0][1].id)
-                self._on_broken(part)
+                log.error("alarm_not_followed", part=part, alarm=changes[0][1].id)
+                self._faults.note(part, error)
 
 
 def _settle(after: dict[str, Alarm], standing: Iterable[str], begun: set[str]) -> None:

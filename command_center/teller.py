@@ -29,6 +29,7 @@ from command_center.tables import alarms as _alarms
 from command_center.tables import notices as _notices
 from command_center.tables import steps as _steps
 from telemetry.errors import Refused, Unavailable
+from telemetry.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,9 +54,11 @@ class Teller:
     def __init__(
         self, store: Store, told: Told, telling: Telling, http: aiohttp.ClientSession, clock: Clock,
         place_of: Callable[[str], Text | None], on_told: Callable[[set[str]], None] = lambda _: None, page: str = "",
+        faults: Faults | None = None,
     ) -> None:  # fmt: skip
         self._store, self._told, self._telling, self._clock = store, told, telling, clock
         self._letters, self._on_told = Letters(store, told, place_of, page), on_told
+        self._faults = faults or Faults(clock)
         self._channels: dict[str, Channel] = {
             n: told.kinds[n].Channel(c, http) for n, c in told.configs.items()
         }
@@ -72,7 +75,6 @@ class Teller:
         """Channels that may have notices in ``sending`` that nobody sends."""
         self._flying: dict[str, dict[str, bool]] = {name: {} for name in told.configs}
         """What is with each channel's vendor now, and whether it is urgent."""
-        self._broken: dict[str, str] = {}
 
     def shift(self, by_ms: int) -> None:
         """The clock was set by so much."""
@@ -81,12 +83,12 @@ class Teller:
 
     async def run(self) -> None:
         """Send for ever."""
-        await self._patiently(self.recover, once=True)
+        await self._patiently("recover", self.recover, once=True)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._patiently(self.step))
-            tasks.create_task(self._patiently(self.followups.turn))
+            tasks.create_task(self._patiently("steps", self.step))
+            tasks.create_task(self._patiently("receipts", self.followups.turn))
             for name in self._channels:
-                tasks.create_task(self._patiently(partial(self.serve, name, tasks)))
+                tasks.create_task(self._patiently(name, partial(self.serve, name, tasks)))
 
     async def recover(self) -> None:
         """Take up what a stop interrupted, and remember what the vendors have had lately."""
@@ -373,7 +375,7 @@ class Teller:
         async with self._store.change() as db:
             await db.execute(_notices.update().where(old).values(state="expired", done_ms=now))
 
-    async def _patiently(self, work: Callable[[], Any], *, once: bool = False) -> None:
+    async def _patiently(self, part: str, work: Callable[[], Any], *, once: bool = False) -> None:
         """Do it again and again; while the database is away, wait, and say so once."""
         while True:
             busy = False
@@ -381,10 +383,8 @@ class Teller:
                 busy = bool(await work())
             except Unavailable as error:
                 self._note(str(error))
-            except Exception as error:  # of one part: the others go on, and so does it
-                if self._broken.get(str(work)) != (what := repr(error)):
-                    log.exception("teller_breaks", part=str(work))
-                self._broken[str(work)] = what
+            except Exception as error:  # noqa: BLE001 - of one part: the others go on, and so does it
+                self._faults.note(part, error)
             else:
                 self._problem = ""
                 if once:

@@ -134,7 +134,7 @@ SIGNS = (
         "parts_broken", Text("指挥中心有部件出错", "A part of the command centre broke"), Category.FAULT, "", ((0, Severity.ORANGE),), 0, 0,
         Guidance(
             consequence=Text("个别报警的通知、预案或记录可能缺失", "telling, plans or records of single alarms may be missing"),
-            advice=Text("查看日志中的 part_broken 与 follower_broken", "read part_broken and follower_broken in the log"),
+            advice=Text("查看日志中的 part_broken 与 alarm_not_followed", "read part_broken and alarm_not_followed in the log"),
         ),
     ),
     Sign(
@@ -227,8 +227,8 @@ class Wellbeing:
             beat = self._center.feed.silent_s()
             if self._center.feed.connected and beat is not None:
                 found["feed_silent"] = beat  # what is away is said by the other two
-        if self._center.upkeep is not None:
-            found["parts_broken"] = float(self._center.upkeep.broken())
+        if self._center.faults is not None:
+            found["parts_broken"] = float(self._center.faults.count())
         if self._center.heartbeat is not None:
             deaf = self._center.heartbeat.unheard_s()
             if deaf is not None:

@@ -11,7 +11,6 @@ from world import CLASSES, Bench
 from cloud_ingest.app import _recall
 from cloud_ingest.config import LedgerConfig
 from cloud_ingest.duties import Duties
-from cloud_ingest.faults import KEPT_S
 from cloud_ingest.guarded import MANY, REST_S
 from cloud_ingest.judging import Packs
 from cloud_ingest.wellbeing import Wellbeing
@@ -23,6 +22,7 @@ from rules.silence import Silence
 from rules.state import Journal, State
 from telemetry.broker import BrokerConfig
 from telemetry.errors import Unavailable
+from telemetry.faults import KEPT_S
 from telemetry.readings import Reading
 
 T0 = 1_764_000_000_000

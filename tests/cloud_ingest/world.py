@@ -4,7 +4,6 @@ import asyncio
 import sys
 
 from cloud_ingest.config import LedgerConfig
-from cloud_ingest.faults import Faults
 from cloud_ingest.guarded import Guarded
 from cloud_ingest.ledger import Ledger
 from cloud_ingest.metrics import Metrics
@@ -18,6 +17,7 @@ from device_profiles.vocabulary import load_classes
 from rules.engine import Engine
 from rules.pack import load_packs
 from telemetry.codecs import json
+from telemetry.faults import Faults
 from telemetry.readings import Reading, Upload
 from telemetry.testing import ManualClock
 
@@ -64,7 +64,7 @@ class Bench:
         )
 
     def guarded(self, engine):
-        return Guarded(engine, Faults(self.clock, self.metrics), self.clock)
+        return Guarded(engine, Faults(self.clock), self.clock)
 
     def duckdb(self):
         return duckdb.Store(duckdb.Config(self.folder / "samples.duckdb"), CLASSES, lambda _: {})

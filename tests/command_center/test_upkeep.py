@@ -18,10 +18,11 @@ from command_center import audit
 from command_center.app import checkpoints, feed_when_known
 from command_center.data import Data
 from command_center.tables import runs
-from command_center.upkeep import LATELY_S, Upkeep
+from command_center.upkeep import keep
 from command_center.wellbeing import SIGNS
 from telemetry.clock import SystemClock
 from telemetry.errors import Unavailable
+from telemetry.faults import KEPT_S, Faults
 from telemetry.severity import Severity
 
 
@@ -32,7 +33,7 @@ async def ended(task):
 
 
 async def test_a_part_that_breaks_is_begun_again_and_the_others_go_on(clock):
-    upkeep, begun, ticks = Upkeep(clock), [], []
+    faults, begun, ticks = Faults(clock), [], []
 
     async def breaks():
         begun.append(clock.now)
@@ -45,7 +46,9 @@ async def test_a_part_that_breaks_is_begun_again_and_the_others_go_on(clock):
             ticks.append(clock.now)
             await clock.sleep(1)
 
-    task = asyncio.ensure_future(asyncio.gather(upkeep.keep("broken", breaks), upkeep.keep("ticks", ticking)))
+    task = asyncio.ensure_future(
+        asyncio.gather(keep("broken", breaks, faults, clock), keep("ticks", ticking, faults, clock))
+    )
 
     async def goes_on():
         await clock.move(1)
@@ -53,11 +56,11 @@ async def test_a_part_that_breaks_is_begun_again_and_the_others_go_on(clock):
 
     await wait_until(goes_on)
     assert len(ticks) > 5
-    assert upkeep.broken() == 1
+    assert faults.count() == 1
     [sign] = [one for one in SIGNS if one.figure == "parts_broken"]
-    assert sign.judge(float(upkeep.broken()), None).severity is Severity.ORANGE
-    await clock.move(LATELY_S + 1)
-    assert upkeep.broken() == 0
+    assert sign.judge(float(faults.count()), None).severity is Severity.ORANGE
+    await clock.move(KEPT_S + 1)
+    assert faults.count() == 0
     await ended(task)
 
 
@@ -76,8 +79,8 @@ class Follows:
 
 
 async def test_a_follower_that_breaks_on_one_alarm_costs_its_own_part_of_that_one(url, clock):
-    broken = []
-    async with opened(url, clock, followers=[Follows("d2"), Follows()], on_broken=broken.append) as desk:
+    faults = Faults(clock, (broken := []).append)
+    async with opened(url, clock, followers=[Follows("d2"), Follows()], faults=faults) as desk:
         await take(desk, red(1), red(2), red(3))
         assert {one.device for one in await desk.alarms(only_open=True, limit=9)} == {"d1", "d2", "d3"}
         async with desk.store.read() as db:

@@ -1,7 +1,4 @@
-"""Faults: what of ingest itself breaks, beside the messages: said once, counted, and over when it works again.
-
-What ingest fails at with a message is :mod:`cloud_ingest.isolation`'s.
-"""
+"""Faults: what of a program itself breaks while its other parts go on: said once, counted, and over when it works again."""
 
 from __future__ import annotations
 
@@ -11,9 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from cloud_ingest.metrics import Metrics
     from telemetry.clock import Clock
 
 KEPT_S = 600.0
@@ -22,10 +18,10 @@ log = structlog.get_logger()
 
 
 class Faults:
-    """What broke lately, by name: a rule's id, or a duty of ingest such as ``tick``.  Any thread may use it."""
+    """What broke lately, by name; ``on_fault`` hears the name each time.  Any thread may use it."""
 
-    def __init__(self, clock: Clock, metrics: Metrics) -> None:
-        self._clock, self._metrics = clock, metrics
+    def __init__(self, clock: Clock, on_fault: Callable[[str], object] = lambda _: None) -> None:
+        self._clock, self._on_fault = clock, on_fault
         self._broke: dict[str, tuple[float, str]] = {}  # when last (monotonic s), and how
 
     def note(self, name: str, error: BaseException, **where: str) -> None:
@@ -34,10 +30,10 @@ class Faults:
         if self._broke.get(name, (0.0, ""))[1] != problem:
             log.error(
                 "part_broken", part=name, **where, exc_info=error,
-                way_out="all else goes on, and it is tried again; report this, or take a rule of your own back",
+                way_out="all else goes on, and it is tried again; report this, or take back what you changed last",
             )  # fmt: skip
         self._broke[name] = self._clock.monotonic(), problem
-        self._metrics.faults.labels(name).inc()
+        self._on_fault(name)
 
     @contextmanager
     def spared(self, name: str) -> Iterator[None]:
