@@ -88,6 +88,11 @@ class Engine:
             found |= more
         return found
 
+    def rules_of(self, device_class: str) -> frozenset[str]:
+        """Return the rules that judge frames of a class."""
+        judges, silences = self._judges.get(device_class, ()), self._silences.get(device_class, ())
+        return frozenset(rule.key for rule in (*judges, *silences))
+
     def evaluate(
         self,
         state: State,

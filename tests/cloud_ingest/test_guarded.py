@@ -46,7 +46,7 @@ def bench(tmp_path, monkeypatch):
     one.close()
 
 
-def breaks(monkeypatch, rule, *, device=None):
+def breaks(monkeypatch, rule, *, devices=None):
     """Let a rule fail as a fault in it would, in the middle of its work; return the devices of each call."""
     calls, whole = [], Judge.evaluate
 
@@ -54,7 +54,7 @@ def breaks(monkeypatch, rule, *, device=None):
         found = whole(self, part, batch, world, now_ms)
         if self.key == rule:
             calls.append(batch.frame.devices)
-            if device is None or device in batch.frame.devices:
+            if devices is None or not set(devices).isdisjoint(batch.frame.devices):
                 raise IndexError("index 7 is out of bounds for axis 0 with size 7")
         return found
 
@@ -74,7 +74,7 @@ def told(found):
 def test_a_rule_that_breaks_at_one_device_judges_all_others_and_all_others_judge_that_one(bench, monkeypatch):
     guarded = bench.guarded(bench.pipeline._engine.engine)
     whole, wanted = bench.pipeline._engine.engine.evaluate(State.empty(), frame([70.0] * 9), T0)
-    breaks(monkeypatch, "noise_monitor.loud", device="d4")
+    breaks(monkeypatch, "noise_monitor.loud", devices={"d4"})
     with capture_logs() as logs:
         state, found = guarded.evaluate(State.empty(), frame([70.0] * 9), T0, Journal())
     assert told(found) == [one for one in told(wanted) if one[:2] != ("noise_monitor.loud", "d4")]
@@ -87,22 +87,83 @@ def test_a_rule_that_breaks_at_one_device_judges_all_others_and_all_others_judge
     ]
 
 
+def test_a_rule_that_breaks_at_three_of_a_thousand_judges_the_others_and_does_not_look_for_those_again(
+    bench, monkeypatch
+):
+    guarded, broken = bench.guarded(bench.pipeline._engine.engine), {"d4", "d500", "d999"}
+    _, wanted = guarded.engine.evaluate(State.empty(), frame([70.0] * 1000), T0)
+    calls = breaks(monkeypatch, "noise_monitor.loud", devices=broken)
+    with capture_logs() as logs:
+        state, found = guarded.evaluate(State.empty(), frame([70.0] * 1000), T0, Journal())
+    judged = [one for one in told(wanted) if one[0] != "noise_monitor.loud" or one[1] not in broken]
+    assert told(found) == judged
+    assert [(line["part"], line["devices"]) for line in logs] == [("noise_monitor.loud", "3")]
+    assert len(calls) < 100
+    calls.clear()
+    state, found = guarded.evaluate(state, frame([50.0] * 1000, T0 + 1000), T0, Journal())
+    assert told(found) == [(rule, device, "ended") for rule, device, _ in judged]
+    assert [len(devices) for devices in calls] == [997], "without the three from the start, and nothing fails"
+
+
+def test_a_device_at_which_a_rule_broke_is_judged_again_after_a_minute(bench, monkeypatch):
+    guarded = bench.guarded(bench.pipeline._engine.engine)
+    breaks(monkeypatch, "noise_monitor.loud", devices={"d4"})
+    state, _ = guarded.evaluate(State.empty(), frame([70.0] * 9), T0, Journal())
+    monkeypatch.undo()
+    state, found = guarded.evaluate(state, frame([70.0] * 9, T0 + 1000), T0, Journal())
+    assert found == []
+    bench.clock._monotonic += REST_S
+    state, found = guarded.evaluate(state, frame([70.0] * 9, T0 + 2000), T0, Journal())
+    assert told(found) == [("noise_monitor.loud", "d4", "began")]
+    calls = breaks(monkeypatch, "noise_monitor.loud", devices=())
+    guarded.evaluate(state, frame([70.0] * 9, T0 + 3000), T0, Journal())
+    assert [len(devices) for devices in calls] == [9], "in one go with all others"
+
+
+def test_rules_that_break_at_devices_of_their_own_each_judge_all_others(bench, monkeypatch):
+    guarded = bench.guarded(bench.pipeline._engine.engine)
+    breaks(monkeypatch, "noise_monitor.loud", devices={"d1", "d2"})
+    breaks(monkeypatch, "noise_monitor.still", devices={"d2", "d3"})
+    missing = {("noise_monitor.loud", "d1"), ("noise_monitor.loud", "d2")}
+    missing |= {("noise_monitor.still", "d2"), ("noise_monitor.still", "d3")}
+    rules = ("noise_monitor.loud", "noise_monitor.still")
+    wanted = sorted({(rule, f"d{n}") for rule in rules for n in range(9)} - missing)
+    state = State.empty()
+    for at, value, change in ((T0, 70.0, "began"), (T0 + 1000, 50.0, "ended")):
+        state, found = guarded.evaluate(state, frame([value] * 9, at), T0, Journal())
+        assert told(found) == [(*one, change) for one in wanted]
+
+
 def test_a_rule_that_breaks_at_everything_rests_for_a_minute_and_is_then_tried_again(bench, monkeypatch):
     guarded = bench.guarded(bench.pipeline._engine.engine)
     calls = breaks(monkeypatch, "noise_monitor.loud")
-    state, found = guarded.evaluate(State.empty(), frame([70.0] * 100), T0, Journal())
+    state, found = guarded.evaluate(State.empty(), frame([70.0] * 1000), T0, Journal())
     assert {rule for rule, _, _ in told(found)} == {"noise_monitor.still"}
-    assert len(found) == 100
-    assert [len(devices) for devices in calls].count(1) == MANY, (
-        "or each batch would take a hundred times as long"
+    assert len(found) == 1000
+    assert [len(devices) for devices in calls].count(1) == MANY + 1, (
+        "or each batch would take a thousand times as long"
     )
     calls.clear()
-    state, _ = guarded.evaluate(state, frame([70.0] * 100, T0 + 1000), T0, Journal())
+    state, _ = guarded.evaluate(state, frame([70.0] * 1000, T0 + 1000), T0, Journal())
     assert calls == []
+    assert guarded._at_devices == {}, "nothing is remembered of devices meanwhile"
     monkeypatch.undo()
     bench.clock._monotonic += REST_S
-    state, found = guarded.evaluate(state, frame([70.0] * 100, T0 + 2000), T0, Journal())
+    state, found = guarded.evaluate(state, frame([70.0] * 1000, T0 + 2000), T0, Journal())
     assert {rule for rule, _, _ in told(found)} == {"noise_monitor.loud"}
+
+
+def test_a_rule_that_breaks_at_more_and_more_devices_rests_when_they_are_too_many_to_remember(
+    bench, monkeypatch
+):
+    guarded, state = bench.guarded(bench.pipeline._engine.engine), State.empty()
+    calls = breaks(monkeypatch, "noise_monitor.loud", devices={f"d{n}" for n in range(MANY + 1)})
+    judged = []
+    for nth, devices in enumerate((MANY, MANY + 1, MANY + 9)):
+        calls.clear()
+        state, _ = guarded.evaluate(state, frame([70.0] * devices, T0 + 1000 * nth), T0, Journal())
+        judged.append(bool(calls))
+    assert judged == [True, True, False]
 
 
 def test_readings_at_which_a_rule_breaks_are_stored_and_none_is_in_quarantine(bench, monkeypatch):
