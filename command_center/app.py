@@ -75,8 +75,9 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         known = places.load(config.places.file) if config.places.file else places.Places()
         ground = places.Ground(known, lambda: data.devices, config.incidents)
         incidents = Incidents(
-            config.incidents, ground, lambda: data.sites, planner.plans if planner else None
-        )
+            config.incidents, ground, lambda: data.sites, planner.plans if planner else None,
+            lambda changed: hub.publish("incidents", sorted(changed)),
+        )  # fmt: skip
         warner = _warner(config, planner, incidents, data) if planner else None
         floods = Floods(config.desk.positions)
         await floods.recover(store, clock.now_ms())
@@ -110,7 +111,6 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                     "alarm", device=alarm.device, rule=alarm.rule, severity=alarm.severity.label.en, state=alarm.state
                 )  # fmt: skip
                 hub.publish("alarm", partial(alarm_json, alarm, desk, data, clock.now_ms()))
-            center.tell_incidents()
 
         feed = Feed(config, desk, on_change, clock)
         gate = Gate(config.people, store, clock, secure=config.page.address.startswith("https://"))
@@ -262,7 +262,6 @@ async def _settle(center: Center) -> None:
             return
     async with center.store.change() as db:
         await center.incidents.settle(db, center.clock.now_ms())
-    center.tell_incidents()
 
 
 async def checkpoints(center: Center) -> None:

@@ -77,13 +77,6 @@ class Center(msgspec.Struct, frozen=True):
         """Tell every open page of alarms as they now stand."""
         for alarm in alarms:
             self.hub.publish("alarm", partial(self.json_of, alarm))
-        self.tell_incidents()
-
-    def tell_incidents(self) -> None:
-        """Tell every open page which incidents changed."""
-        changed, self.incidents.changed = sorted(self.incidents.changed), set()
-        if changed:
-            self.hub.publish("incidents", changed)
 
     def cameras_near(self, devices: Iterable[str]) -> list[dict[str, Any]]:
         """Return the cameras that see the first of ``devices`` that any sees, the nearest first."""

@@ -44,7 +44,7 @@ async def merge(db: AsyncConnection, into: str, other: str, parts: Incidents, ac
     await note(db, into, "merged", {"name": act.who, "from": other, "alarms": keys}, now)
     await note(db, other, "merged_into", {"name": act.who, "into": into}, now)
     await audit.write(db, now, act, "incident.merge", into, after={"from": other, "alarms": keys})
-    parts.changed |= {into, other}
+    parts.tell(db, into, other)
 
 
 async def split(
@@ -71,7 +71,7 @@ async def split(
     await note(db, key, "split", {"name": act.who, "into": fresh, "alarms": keys}, now)
     await note(db, fresh, "split_from", {"name": act.who, "from": key, "alarms": keys}, now)
     await audit.write(db, now, act, "incident.split", key, after={"into": fresh, "alarms": keys})
-    parts.changed |= {key, fresh}
+    parts.tell(db, key, fresh)
     return fresh
 
 
@@ -103,7 +103,7 @@ async def comment(db: AsyncConnection, key: str, text: str, parts: Incidents, ac
         raise Refused("a comment has words")
     await note(db, key, "comment", {"name": act.who, "comment": text}, now)
     await audit.write(db, now, act, "incident.comment", key, after={"comment": text})
-    parts.changed.add(key)
+    parts.tell(db, key)
 
 
 async def load(db: AsyncConnection, key: str) -> Any:

@@ -17,6 +17,7 @@ from command_center import correlation
 from command_center.cap import issuing
 from command_center.correlation import Member, Place, Standing, Why, Windows
 from command_center.lifecycle import Alarm
+from command_center.store import tell_after
 from command_center.tables import actions as _actions
 from command_center.tables import alarms as _alarms
 from command_center.tables import incident_alarms as _members
@@ -58,7 +59,10 @@ class Joined(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Incidents:
-    """A follower of the desk.  ``ground`` tells where devices stand, ``sites`` are the registry's by id."""
+    """A follower of the desk.  ``ground`` tells where devices stand, ``sites`` are the registry's by id.
+
+    ``on_change`` hears which incidents changed, when the change is on the disk.
+    """
 
     def __init__(
         self,
@@ -66,12 +70,12 @@ class Incidents:
         ground: Ground,
         sites: Callable[[], Mapping[str, Mapping[str, Any]]],
         plans: Plans | None = None,
+        on_change: Callable[[set[str]], object] = lambda _: None,
     ) -> None:
         self.windows, self.ground, self.sites, self.plans = windows, ground, sites, plans
         self.closers: list[Closer] = []
         """What else is done, in the same transaction, when an incident closes."""
-        self.changed: set[str] = set()
-        """Incidents that changed since somebody last took the set away; a hint for the page, no record."""
+        self._on_change = on_change
 
     async def __call__(
         self, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int
@@ -90,7 +94,11 @@ class Incidents:
         if of:
             told = [(incident, alarms[alarm]) for alarm, incident in of.items()]
             await self._refresh(db, told, {alarm.id for alarm in fresh}, now_ms)
-            self.changed |= set(of.values())
+            self.tell(db, *of.values())
+
+    def tell(self, db: AsyncConnection, *incidents: str) -> None:
+        """Have it told that these changed, when it is on the disk that they did."""
+        tell_after(db, self._on_change, incidents)
 
     async def _join(self, db: AsyncConnection, fresh: Sequence[Alarm], now: int) -> dict[str, str]:
         """Return the incident of each alarm; write the new incidents and who belongs to which."""
@@ -193,7 +201,7 @@ class Incidents:
         for closer in self.closers:
             await closer(db, incident, by, now)
         await note(db, incident, "closed", {"name": by, "comment": comment}, now)
-        self.changed.add(incident)
+        self.tell(db, incident)
 
 
 def _is_news(alarm: Alarm) -> bool:

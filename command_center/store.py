@@ -17,7 +17,7 @@ from command_center.tables import quarantine
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterable
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +30,7 @@ _POOL_WAIT_S = 5
 _TURN_S, _TURN_AWAY_S = 60.0, 3.0
 """A change that cannot begin for so long, behind others that wait for the database, is told so."""
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+_TOLD = "yemai.told"
 
 
 class Store:
@@ -71,10 +72,16 @@ class Store:
         """Commit what the block does, or nothing; raise :class:`Unavailable` when the database is away."""
         async with self._turn(), self._mapped():
             async with self._engine.begin() as db:
+                told = db.info[_TOLD] = {}  # anew: what was never committed is never told
                 if not self._is_sqlite:
                     await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
                 yield db
             self.problem = ""
+        for tell, what in told.items():
+            try:
+                tell(what)
+            except Exception:  # it is committed all the same
+                log.exception("commit_not_told", what=sorted(what))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -110,6 +117,11 @@ class Store:
             reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
             self.problem = reason
             raise Unavailable(f"desk: {reason}") from None
+
+
+def tell_after(db: AsyncConnection, tell: Callable[[set[str]], object], what: Iterable[str]) -> None:
+    """Have ``tell`` called, once with all that it is to tell, when the change that ``db`` belongs to is committed."""
+    db.info[_TOLD].setdefault(tell, set()).update(what)
 
 
 def _make_durable(connection: Any, _record: object) -> None:

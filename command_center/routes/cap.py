@@ -87,8 +87,7 @@ def add(api: FastAPI, center: Center) -> None:
             if not about.startswith("drill/"):
                 await incident_deeds.load(db, about)
                 await warner.journal(db, about, issued, center.clock.now_ms())
-                center.incidents.changed.add(about)
-        center.tell_incidents()
+                center.incidents.tell(db, about)
         return as_json(warning_json(issued))
 
 

@@ -112,7 +112,6 @@ def add(api: FastAPI, center: Center) -> None:
                 fresh = await deed(db, incident, what, parts, act_of(request), center.clock.now_ms())
             except KeyError as error:
                 raise _no(str(error.args[0])) from None
-        center.tell_incidents()
         return await _told(fresh or incident)
 
     async def _told(incident: str) -> Response:

@@ -79,7 +79,14 @@ async def world_in(tmp_path, clock, people="", **more):
     data.known["devices"], data.devices = devices, {device["id"]: device for device in devices}
     planner = Planner(load_plans(config.linkage.file), lambda: devices)
     ground = Ground(Places(), lambda: data.devices, config.incidents)
-    parts = Incidents(config.incidents, ground, dict, planner.plans)
+    hub = Hub()
+    parts = Incidents(
+        config.incidents,
+        ground,
+        dict,
+        planner.plans,
+        lambda changed: hub.publish("incidents", sorted(changed)),
+    )
     issuer = Issuer("desk.example", config.title, "Asia/Shanghai")
     warner = Warner(issuer, planner.plans, ground.place, lambda _: None)
     async with Store(config.desk.url) as store, data:
@@ -91,7 +98,7 @@ async def world_in(tmp_path, clock, people="", **more):
         feed = Feed(config, desk, lambda _: None, clock)
         signer = Signer(tmp_path / "audit.key")
         center = Center(
-            config, store, desk, data, feed, Hub(), clock, signer, parts, Reader(planner.plans, None, lambda _: None),
+            config, store, desk, data, feed, hub, clock, signer, parts, Reader(planner.plans, None, lambda _: None),
             gate, doors, planner=planner, warner=warner,
         )  # fmt: skip
         one = World(center, clock)
