@@ -62,7 +62,7 @@ async def begin(db: AsyncConnection, wanted: Wanted, act: Act, now: int) -> Chan
 
 
 async def end(db: AsyncConnection, hold: str, act: Act, now: int) -> Change:
-    """End a hold; raise KeyError when none stands by that id."""
+    """End a hold, and let the one that stands beside it go on; raise KeyError when none stands by that id."""
     row = (await db.execute(sa.select(table).where((table.c.id == hold) & table.c.over_ms.is_(None)))).first()
     if row is None:
         raise KeyError(hold)
@@ -70,8 +70,20 @@ async def end(db: AsyncConnection, hold: str, act: Act, now: int) -> Change:
     await audit.write(
         db, now, act, "hold.end", f"{row.device}/{row.rule or '*'}", before=msgspec.json.decode(row.body)
     )
+    if other := await _beside(db, row, now):
+        kind = "shelve" if row.kind == "shelved" else "withdraw"
+        return Change(kind, row.device, row.rule, other.reason, other, row.kind)
     kind = "unshelve" if row.kind == "shelved" else "restore"
     return Change(kind, row.device, row.rule, "", None, row.kind)
+
+
+async def _beside(db: AsyncConnection, row: Any, now: int) -> Hold | None:
+    """Return the longest of the other holds that hold the same, or are to from now on."""
+    c = table.c
+    same = (c.kind == row.kind) & (c.device == row.device) & (c.rule == row.rule) & (c.id != row.id)
+    stands = same & c.over_ms.is_(None) & (c.since_ms <= now) & (c.until_ms > now)
+    body = (await db.execute(sa.select(c.body).where(stands).order_by(c.until_ms.desc()).limit(1))).scalar()
+    return msgspec.json.decode(body, type=Hold) if body else None
 
 
 async def by_deed(

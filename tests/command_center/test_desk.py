@@ -158,6 +158,41 @@ async def test_maintenance_to_come_begins_and_ends_by_the_clock_and_hides_only_i
     assert {one.suppression for one in await desk.tick()} == {"none"}
 
 
+@pytest.mark.parametrize("first", ["the longer one", "the shorter one"])
+async def test_a_device_that_two_hold_is_back_in_service_when_both_are_over(desk, clock, first):
+    await take(desk, transition(0, Change.BEGAN))
+    windows = [Wanted("d", "线路检修", T0, T0 + 9 * MINUTE), Wanted("d", "刷漆", T0, T0 + 3 * MINUTE)]
+    for wanted, who in zip(windows if first == "the longer one" else windows[::-1], (WANG, LI), strict=True):
+        await desk.hold(wanted, who)
+    clock.now += 3 * MINUTE
+    await desk.tick()
+    assert (await only(desk)).service.reason == "线路检修"
+    assert [one["reason"] for one in await desk.held()] == ["线路检修"]
+    clock.now += 6 * MINUTE
+    assert [(one.suppression, one.asks) for one in await desk.tick()] == [("none", True)]
+
+
+async def test_a_window_that_begins_as_another_ends_leaves_no_moment_between(desk, clock):
+    await take(desk, transition(0, Change.BEGAN))
+    for reason, since in (("一班", T0), ("二班", T0 + 3 * MINUTE)):
+        await desk.hold(Wanted("d", reason, since, since + 3 * MINUTE), WANG)
+    clock.now += 3 * MINUTE
+    assert {(one.suppression, one.service.reason) for one in await desk.tick()} == {
+        ("out_of_service", "二班")
+    }
+    clock.now += 3 * MINUTE
+    assert [one.suppression for one in await desk.tick()] == ["none"]
+
+
+async def test_who_ends_one_of_two_windows_by_hand_leaves_the_other(desk):
+    await take(desk, transition(0, Change.BEGAN))
+    for reason in ("线路检修", "刷漆"):
+        await desk.hold(Wanted("d", reason, T0, T0 + 9 * MINUTE), WANG)
+    paint = next(one for one in await desk.held() if one["reason"] == "刷漆")
+    await desk.release(paint["id"], LI)
+    assert (await only(desk)).service.reason == "线路检修"
+
+
 async def test_a_hold_may_be_ended_by_hand_once(desk):
     await take(desk, LIFE[0])
     await desk.do(LIFE[0].alarm, deed("withdraw", "检修"), WANG)
