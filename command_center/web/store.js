@@ -165,9 +165,11 @@ function announce(alarm, before) {
   for (const listener of alarmListeners) listener(alarm, before);
 }
 
-/** Take one alarm as it now stands. */
+/** Take one alarm as it stands, unless a later state of it is known: what a person did and what the feed said may overtake each other. */
 export function takeAlarm(alarm) {
   const before = state.alarms.get(alarm.id);
+  const known = before ?? state.closed.find((one) => one.id === alarm.id);
+  if (known && alarm.version < known.version) return;
   if (alarm.state === 'closed') {
     state.alarms.delete(alarm.id);
     if (state.asking === alarm.id) state.asking = null;

@@ -62,6 +62,22 @@ def test_an_alarm_is_on_the_screen_when_the_server_tells_of_it_and_no_longer_whe
         assert screen.count(".critical .bar") == 0
 
 
+def test_an_older_state_that_comes_late_is_not_shown(browser, calm):
+    with opened(browser, calm) as screen:
+        screen.wait_for(".quiet")
+        alarm, mark = calm.make_alarm(0, "red"), calm.make_alarm(1, "yellow")
+        calm.push(alarm | {"version": 3, "state": "acknowledged", "acknowledged_by": "赵敏"})
+        calm.push(alarm | {"version": 2})
+        calm.push(mark)
+        screen.wait_for(f'.alarms li[data-alarm="{mark["id"]}"]')
+        screen.wait_for(f'.alarms li.red.acknowledged[data-alarm="{alarm["id"]}"]')
+        calm.push(alarm | {"version": 5, "state": "closed", "ended_ms": alarm["began_ms"] + 1000})
+        calm.push(alarm | {"version": 4})
+        calm.push(mark | {"version": 2, "state": "acknowledged", "acknowledged_by": "赵敏"})
+        screen.wait_for(f'.alarms li.acknowledged[data-alarm="{mark["id"]}"]')
+        assert screen.count(f'.alarms li[data-alarm="{alarm["id"]}"]') == 0
+
+
 def test_a_server_that_answers_before_the_first_picture_is_painted_is_heard(browser, calm):
     person = json.dumps(PERSON)
     at_once = f"""
