@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LIVE_MS = 60_000
 _MORE = 8  # messages that are looked at beyond those that there is room for
 _MOST_LOOKED_AT = 200  # messages that may not be sent; those behind so many wait with them
+_MOST_ANSWERED = 1000  # ranges that the disk has not let go; those before them cost a sending again
 _NOTHING = Queued(0, Priority.HISTORY, 0, 0, b"")
 _SMOOTH = 0.3  # weight of the newest batch in the measured rate
 
@@ -57,7 +58,7 @@ class LiveFirst(Window):
         self._batch_bytes, self._batch_at, self._rest_until = 0, 0.0, 0.0
         self._freed_at = 0.0
         self.answered: tuple[tuple[int, int], ...] = ()
-        """Seqs from first to last that the cloud has, though the disk has not let them go: they are not sent again."""
+        """Seqs from first to last that the cloud has, and the disk not let go yet: they are not sent again."""
         self._answered: set[int] = set()  # of the seqs in ``answered``, those that were looked at
         self.until = 0  # the newest message that is history
         self.history_bytes_per_s = 0.0
@@ -75,8 +76,6 @@ class LiveFirst(Window):
     def choose(self, outbox: Outbox, room: int, now: float) -> list[Queued]:
         """See the base class."""
         self.until = outbox.newest_before(self._clock.now_ms() - LIVE_MS)
-        if not self.answered:
-            self._answered.clear()
         besides = set(self._sent)
         chosen = self._admitted(
             lambda some, seen: outbox.waiting(
@@ -133,7 +132,15 @@ class LiveFirst(Window):
     def acknowledged(self, ranges: Iterable[tuple[int, int]]) -> None:
         """See the base class."""
         self._freed_at = self._clock.monotonic()
+        ranges = list(ranges)
+        self.answered = (*self.answered, *ranges)[-_MOST_ANSWERED:]
         super().acknowledged(ranges)
+
+    def let_go(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Take note that the outbox holds these no more, as :meth:`acknowledged` said them."""
+        gone = set(ranges)
+        self.answered = tuple(one for one in self.answered if one not in gone)
+        self._answered = set()  # what is left of them is looked at once more
 
     def next_due_s(self, now: float) -> float:
         """See the base class; also not later than history may go on."""

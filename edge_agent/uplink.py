@@ -22,7 +22,7 @@ from telemetry.outbox import Priority
 from telemetry.readings import MAX_UPLOAD_BYTES, Ack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from edge_agent.budget import Budget
     from edge_agent.config import AgentConfig
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from telemetry.clock import Clock
     from telemetry.keeper import Keeper
     from telemetry.readings import AgentStatus
-    from telemetry.window import Ranges
 
     Hear = Callable[[bytes], Awaitable[None]]
 
@@ -38,7 +37,7 @@ _LONGEST_WAIT_S = 5.0
 _MOST_ACK_BYTES = 64 * 1024
 _TELL_S = 60.0
 _FAREWELL_S = 2.0
-_MOST_OWED = 1000  # acknowledgements that the disk could not take; those before them cost a sending again
+_AGAIN_S = 1.0  # until a disk that has not let go what was acknowledged is asked once more
 _MOST_HEARD = 256  # of one topic; then the way is not read on until one is done with
 log = structlog.get_logger()
 
@@ -60,7 +59,7 @@ class Uplink:
         hears: Mapping[str, Hear],
     ) -> None:
         self._config, self._keeper, self._clock, self._status = config, keeper, clock, status
-        self._hears = {topics.ack(config.area, config.agent): self._freed, **hears}
+        self._hears = {topics.ack(config.area, config.agent): self._acknowledged, **hears}
         self._heard = {topic: asyncio.Queue[bytes](_MOST_HEARD) for topic in self._hears}
         way = config.uplink
         self.budget = budget
@@ -79,8 +78,7 @@ class Uplink:
         """Set while the way is open and the cloud has been told of it."""
         self.tell = asyncio.Event()
         """To be set when the status has changed and the cloud should hear of it now."""
-        self._freeing = asyncio.Event()
-        self._owed: Ranges = []  # acknowledged, and not freed: the disk takes nothing
+        self._owes, self._freed = asyncio.Event(), asyncio.Event()
         self.since = 0  # UTC ms of the way's opening
         self.problem = ""
 
@@ -89,6 +87,7 @@ class Uplink:
         async with asyncio.TaskGroup() as tasks:
             for topic, hear in self._hears.items():
                 tasks.create_task(self._heed(self._heard[topic], hear))
+            tasks.create_task(self._free())
             await self._keep_open()
 
     async def _heed(self, heard: asyncio.Queue[bytes], hear: Hear) -> None:
@@ -103,10 +102,10 @@ class Uplink:
     async def emptied(self) -> None:
         """Return when nothing waits any more: the cloud has everything."""
         while True:
-            self._freeing.clear()  # an event of its own: the keeper's is the sender's, who would miss what was put
+            self._freed.clear()  # an event of its own: the keeper's is the sender's, who would miss what was put
             if not (await self._keeper.counters()).messages:
                 return
-            await self._freeing.wait()
+            await self._freed.wait()
 
     async def _keep_open(self) -> None:
         while True:  # each lost session begins the back-off anew
@@ -184,8 +183,6 @@ class Uplink:
                         for result in self._results(message.payload):
                             tasks.create_task(link.send(told, result))
             self._spend(link)
-            if self._owed:
-                await self._free()
             if len(messages) < self.window.size // 2:
                 wait_s = max(0.05, self.window.next_due_s(self._clock.monotonic()))
                 await self._changed(wait_s)
@@ -228,31 +225,39 @@ class Uplink:
             if topic in self._heard:
                 await self._heard[topic].put(payload)
 
-    async def _freed(self, payload: bytes) -> None:
+    async def _acknowledged(self, payload: bytes) -> None:
         try:
             ack = codecs.decode(payload, Ack, max_bytes=_MOST_ACK_BYTES)
         except Malformed as error:
             log.warning("unreadable_ack", problem=str(error))
             return
         if ack.boot == self._keeper.boot:
-            await self._free(ack.ranges)
             self.window.acknowledged(ack.ranges)
+            self._owes.set()
             self._keeper.changed.set()
 
-    async def _free(self, ranges: Sequence[tuple[int, int]] = ()) -> None:
-        """Free what was acknowledged, also what the disk did not let go before; until it does, nothing is sent again."""
-        if not (owed := [*self._owed, *ranges]):
-            return
-        try:
-            await self._keeper.acknowledge(self._keeper.boot, owed)
-        except Unavailable as error:
-            if not self._owed:
-                log.warning("cannot_free_messages", problem=str(error), sent_again="after a restart only")
-            self._owed = [*self._owed, *ranges][-_MOST_OWED:]  # not what it was: more may have come meanwhile
-        else:
-            self._owed = [one for one in self._owed if one not in owed]
-            self._freeing.set()
-        self.window.answered = tuple(self._owed)
+    async def _free(self) -> None:
+        """Let the disk go of all that was acknowledged meanwhile, in one transaction, for ever.
+
+        On a slow disk one for each acknowledgement would take longer than the window is patient.
+        """
+        has_refused = False
+        while True:
+            await self._owes.wait()
+            self._owes.clear()
+            owed = self.window.answered
+            try:
+                await self._keeper.acknowledge(self._keeper.boot, owed)
+            except Unavailable as error:
+                if not has_refused:
+                    log.warning("cannot_free_messages", problem=str(error), sent_again="after a restart only")
+                has_refused = True
+                self._owes.set()
+                await self._clock.sleep(_AGAIN_S)
+            else:
+                has_refused = False
+                self.window.let_go(owed)
+                self._freed.set()
 
     def _note(self, problem: str) -> None:
         """Log the state of the way once, and again when it changes."""

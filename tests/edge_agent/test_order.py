@@ -25,6 +25,7 @@ def acknowledge(box, window, seqs):
     with box.transaction():
         box.acknowledge(box.boot, spans)
     window.acknowledged(spans)
+    window.let_go(spans)
 
 
 async def test_what_happens_now_is_sent_before_an_outage_of_three_days(tmp_path):
@@ -121,6 +122,22 @@ async def test_history_goes_on_when_an_upload_of_it_is_lost_and_its_budget_is_sp
     refused.clear()
     await clock.advance(10)
     assert lost in {m.seq for m in window.due(box, clock.monotonic())}
+    box.close()
+
+
+async def test_what_the_cloud_has_and_the_disk_has_not_let_go_is_not_chosen_and_forgotten_with_it(tmp_path):
+    clock, box, window = box_and_window(tmp_path)
+    seqs = put(box, 6)
+    for has in ([(1, 1)], [(2, 3)]):
+        window.link_lost()
+        window.acknowledged(has)
+    assert [m.seq for m in window.due(box, clock.monotonic())] == seqs[3:]
+    with box.transaction():
+        box.acknowledge(box.boot, [(1, 1)])
+    window.let_go([(1, 1)])
+    window.link_lost()
+    assert [m.seq for m in window.due(box, clock.monotonic())] == seqs[3:4]
+    assert (window.answered, window._answered) == (((2, 3),), {2, 3}), "no more than what is still there"
     box.close()
 
 

@@ -6,7 +6,8 @@ import contextlib
 import msgspec
 import pytest
 from agents import NOWHERE, write_config
-from lines import running
+from lines import disk_hangs, running
+from structlog.testing import capture_logs
 from waiting import wait_until
 
 from edge_agent.budget import Budget
@@ -173,12 +174,64 @@ async def test_what_the_cloud_has_is_not_sent_again_though_the_disk_cannot_let_i
         assert answered == 301, "each once"
         assert (await keeper.counters()).messages == 301
         await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
-        await one.emptied()
+        emptied = asyncio.ensure_future(one.emptied())
+        await wait_until(lambda: emptied.done() or clock.advance(0.1))
 
 
-async def test_what_is_acknowledged_while_the_disk_is_asked_again_to_let_go_is_not_forgotten(uplink):
-    one, _, keeper = uplink(PaperWay(1000))
-    await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
-    await one._free([(1, 1)])
-    await asyncio.gather(one._free([(2, 2)]), one._free())
-    assert one.window.answered == ((1, 1), (2, 2))
+async def test_what_is_acknowledged_while_the_disk_is_slow_makes_room_at_once_and_is_freed_together(uplink):
+    """A transaction for each took longer than the window is patient: history was sent again and again."""
+    way = PaperWay(1000)
+    one, clock, keeper = uplink(way)
+    ack = topics.ack("test", "edge-01")
+    for n in range(4):
+        await keeper.put(lambda _, n=n: f"{n}".encode(), samples=1)
+    frees = []
+
+    def acknowledge(seq):
+        way.says.put_nowait((ack, codecs.codec("json").encode(Ack(keeper.boot, ((seq, seq),)))))
+
+    def watch(sql):
+        if sql.startswith("COMMIT"):
+            frees.append(sql)
+
+    async with running(one.run()):
+        await wait_until(lambda: len(way.sent) == 2 or clock.advance(0.1))
+        acknowledge(1)
+        await wait_until(lambda: len(one.window) == 4 and not one.window.answered)
+        await keeper.look(lambda box: box._db.set_trace_callback(watch))
+        async with disk_hangs(keeper):
+            for seq in (2, 3, 4, 5):
+                acknowledge(seq)
+            await wait_until(lambda: one.window.answered == ((2, 2), (3, 3), (4, 4), (5, 5)))
+            left = asyncio.ensure_future(one.emptied())
+        await left
+        assert keeper.size == 0
+        assert len(frees) <= 2, "the first by itself at most: its turn came before the others"
+        await wait_until(lambda: not one.window.answered)
+    assert len({payload for _, payload in way.sent}) == len(way.sent)
+
+
+async def test_what_is_acknowledged_while_the_disk_refuses_to_let_go_is_freed_when_it_does(uplink):
+    one, clock, keeper = uplink(PaperWay(1000))
+    for n in range(2):
+        await keeper.put(lambda _, n=n: f"{n}".encode(), samples=1)
+
+    async def acknowledge(seq):
+        await one._acknowledged(codecs.codec("json").encode(Ack(keeper.boot, ((seq, seq),))))
+
+    async with running(one._free()):
+        with capture_logs() as log:
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 1"))
+            await acknowledge(1)
+            await wait_until(lambda: log)
+            await acknowledge(2)
+            for _ in range(20):
+                await clock.advance(0.5)
+                await keeper.counters()
+            assert [line["event"] for line in log] == ["cannot_free_messages"], "said once"
+            assert one.window.answered == ((1, 1), (2, 2))
+            emptied = asyncio.ensure_future(one.emptied())
+            await acknowledge(3)
+            await keeper.look(lambda box: box._db.execute("PRAGMA query_only = 0"))
+            await wait_until(lambda: emptied.done() or clock.advance(0.5))
+    assert one.window.answered == ()
