@@ -31,12 +31,14 @@ class Window:
     """The messages of one outbox that are sent and not yet acknowledged.
 
     :param size: most messages on their way at once; this is the back-pressure.
-    :param patience_s: seconds without an acknowledgement until everything on its way counts as lost.
+    :param patience_s: seconds without an acknowledgement of anything on its way until all of it counts as lost: a
+        consumer that is slow, and commits one after the other, has not lost the rest.
     """
 
     def __init__(self, size: int = 64, patience_s: float = 2.0) -> None:
         self.size, self.patience_s = size, patience_s
         self._sent: dict[int, float] = {}  # in the order of sending
+        self._moved = 0.0  # monotonic time at which something on its way was last known to be acknowledged
         self._open = False
         self._heard: deque[Ranges | None] = deque()  # what was acknowledged; None: the link was lost
 
@@ -66,8 +68,11 @@ class Window:
         """Return what to send at monotonic time ``now`` (seconds) and regard it as sent."""
         while self._heard:
             ranges = self._heard.popleft()
+            on_way = len(self._sent)
             self._forget() if ranges is None else self._free(ranges)
-        if self._sent and now - min(self._sent.values()) >= self.patience_s:
+            if len(self._sent) < on_way:
+                self._moved = now
+        if self._sent and not self.next_due_s(now):
             self._forget()
         room = (self.size if self._open else 1) - len(self._sent)
         messages = []
@@ -85,7 +90,8 @@ class Window:
         """Seconds until what is on its way counts as lost; ``patience_s`` when nothing is."""
         if not self._sent:
             return self.patience_s
-        return max(0.0, min(self._sent.values()) + self.patience_s - now)
+        quiet_since = max(self._moved, next(iter(self._sent.values())))
+        return max(0.0, quiet_since + self.patience_s - now)
 
     def _forget(self) -> None:
         self._sent.clear()

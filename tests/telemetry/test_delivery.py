@@ -68,6 +68,22 @@ def test_silence_closes_the_window_and_the_oldest_goes_first_again(tmp_path):
     box.close()
 
 
+def test_a_consumer_that_is_slow_but_goes_on_is_sent_nothing_twice(tmp_path):
+    box = filled(tmp_path, 5)
+    window = opened_window(box)
+    assert [m.seq for m in window.due(box, 0.1)] == [2, 3, 4, 5]
+    for seq, now in ((2, 1.5), (3, 3.0), (4, 4.5)):
+        window.acknowledged([(seq, seq)])
+        with box.transaction():
+            box.acknowledge(box.boot, [(seq, seq)])
+        assert window.due(box, now) == [], "each within the patience of two seconds"
+    window.acknowledged([(2, 4)])
+    assert window.due(box, 6.4) == []
+    assert window.next_due_s(6.4) == pytest.approx(0.1), "what was acknowledged before says nothing new"
+    assert [m.seq for m in window.due(box, 6.5)] == [5]
+    box.close()
+
+
 def test_a_hole_is_filled_before_anything_newer_is_sent(tmp_path):
     box = filled(tmp_path, 10)
     window = opened_window(box)
