@@ -27,11 +27,12 @@ from telemetry.broker import BrokerConfig
 from telemetry.clock import SystemClock
 from telemetry.config import Secret, load_toml
 from telemetry.errors import ConfigError, Malformed, Refused, Unavailable
-from telemetry.mqtt import Client
+from telemetry.mqtt import Client, refusals
 from telemetry.process import run_with_config
 from telemetry.wire.datagram import UP, Assembler, Message, Replayed, Window, pack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from telemetry.clock import Clock
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 _WAITING = 1000
 _DOWN = ("ack", "cmd", "config")
 _AGAIN_S = 2.0  # until a broker that went away is tried again
+_ASK_AGAIN_S = 10.0  # for what it does not let us hear
 _TELL_S = 60.0
+_SAID = 9  # topics in one line of the log
 _ANSWER_S = 10.0
 _SHORTEST_KEY = 16
 _SCHEMA = """CREATE TABLE IF NOT EXISTS agents (
@@ -151,6 +154,7 @@ class Gateway:
         self._assembler = Assembler(lambda area, agent: self._keys.get(f"{area}/{agent}"), memory.windows)
         self._addresses: dict[str, tuple[str, int]] = {}
         self._configs: dict[str, bytes] = {}
+        self._refused: frozenset[str] = frozenset()
         self.counts: Counter[str] = Counter()
         self.listens = asyncio.Event()
 
@@ -186,10 +190,30 @@ class Gateway:
         )  # fmt: skip
         async with client:
             wanted = [f"{topics.ROOT}/{name}/{kind}" for name in self._keys for kind in _DOWN]
-            await client.subscribe([(topic, topics.QOS) for topic in wanted])
+            refused = await self._subscribe(client, wanted)
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._until_granted(client, refused))
                 tasks.create_task(self._up(receiver, client, transport))
                 tasks.create_task(self._down(client, transport))
+
+    async def _until_granted(self, client: aiomqtt.Client, refused: Sequence[str]) -> None:
+        """Ask again for what the broker did not let us hear; what agents send goes up meanwhile."""
+        while refused:
+            await self._clock.sleep(_ASK_AGAIN_S)
+            refused = await self._subscribe(client, refused)
+
+    async def _subscribe(self, client: aiomqtt.Client, wanted: Sequence[str]) -> list[str]:
+        """Return which of ``wanted`` the broker refuses; said when that has changed."""
+        problems = refusals(wanted, await client.subscribe([(topic, topics.QOS) for topic in wanted]))
+        if problems and problems.keys() != self._refused:
+            first = list(problems)[:_SAID]
+            log.warning(
+                "subscriptions_refused", problem=problems[first[0]], topics=first, count=len(problems)
+            )
+        elif self._refused and not problems:
+            log.info("subscriptions_granted", topics=len(wanted))
+        self._refused = frozenset(problems)
+        return list(problems)
 
     async def _up(
         self, receiver: _Receiver, client: aiomqtt.Client, transport: asyncio.DatagramTransport

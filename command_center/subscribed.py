@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING
 
 from telemetry import topics
 from telemetry.errors import Unavailable
+from telemetry.mqtt import refusals
 
 if TYPE_CHECKING:
     import aiomqtt
 
-_REFUSED = 0x80
-"""Reason codes of SUBACK from here on say no (MQTT 3.1.1, 3.9.3; MQTT 5, 3.9.3)."""
-
 
 async def subscribe(client: aiomqtt.Client, topic: str) -> None:
     """Subscribe; raise :class:`Unavailable` when the broker does not let us."""
-    for code in await client.subscribe(topic, topics.QOS):
-        value = code if isinstance(code, int) else code.value
-        if value >= _REFUSED:
-            raise Unavailable(
-                f"the broker refuses the subscription to '{topic}' (0x{value:02x}); look at its rights"
-            )
+    for problem in refusals([topic], await client.subscribe(topic, topics.QOS)).values():
+        raise Unavailable(problem)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import json
 import os
 import shutil
+import sysconfig
+from pathlib import Path
 
 import aiomqtt
 from waiting import wait_until
+
+RIGHTS = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "", "mosquitto_dynamic_security.so")
+_CONTROL = "$CONTROL/dynamic-security/v1"
 
 
 class Mosquitto:
@@ -22,6 +28,26 @@ class Mosquitto:
             f"listener {port} 127.0.0.1\nallow_anonymous true\nuser {getpass.getuser()}\nmax_queued_messages 10000\n"
         )
         self._process = None
+
+    def refuse_subscriptions(self):
+        """Let nobody subscribe, from the next start on until :meth:`grant_subscriptions`."""
+        rights = self._config.with_name("rights.json")
+        admin = {"acltype": "publishClientSend", "topic": _CONTROL, "allow": True}
+        told = {
+            "defaultACLAccess": {"publishClientSend": True, "publishClientReceive": True, "subscribe": False},
+            "anonymousGroup": "all",
+            "groups": [{"groupname": "all", "roles": [{"rolename": "admin"}]}],
+            "roles": [{"rolename": "admin", "acls": [admin]}],
+        }
+        rights.write_text(json.dumps(told))
+        with self._config.open("a") as config:
+            config.write(f"plugin {RIGHTS}\nplugin_opt_config_file {rights}\n")
+
+    async def grant_subscriptions(self):
+        """Change the rights while everybody stays connected."""
+        async with aiomqtt.Client("127.0.0.1", self.port) as admin:
+            wish = {"command": "setDefaultACLAccess", "acls": [{"acltype": "subscribe", "allow": True}]}
+            await admin.publish(_CONTROL, json.dumps({"commands": [wish]}), 1)
 
     @staticmethod
     def find():

@@ -13,7 +13,7 @@ import aiohttp
 import ports
 import psutil
 import pytest
-from brokers import Mosquitto
+from brokers import RIGHTS, Mosquitto
 from databases import PostgreSQL
 from disks import Disk
 
@@ -56,6 +56,17 @@ async def mosquitto(tmp_path, free_port):
     await broker.start()
     yield broker
     await broker.stop()
+
+
+@pytest.fixture
+async def refusing_mosquitto(mosquitto):
+    """A broker at which nobody may subscribe, until its rights are mended."""
+    if not RIGHTS.exists():
+        missing("mosquitto's plug-in of dynamic security", "apt install mosquitto")
+    await mosquitto.stop()
+    mosquitto.refuse_subscriptions()
+    await mosquitto.start()
+    return mosquitto
 
 
 @pytest.fixture

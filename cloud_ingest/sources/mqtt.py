@@ -23,6 +23,7 @@ from cloud_ingest.source import Delivery
 from telemetry import codecs, topics
 from telemetry.codecs import json
 from telemetry.errors import Malformed
+from telemetry.mqtt import refusals
 from telemetry.readings import Ack, AgentStatus
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ WINDOW = 2000
 _SESSION_S = 24 * 3600
 _LARGEST = 16 * 1024 * 1024  # what is larger the broker must refuse; up to here it is quarantined
 _RECONNECT_S = (1, 5)
+_ASK_AGAIN_S = 10.0  # for what the broker refuses: its rights may be mended while we are connected
 _LATEST_MS = 253_402_300_800_000  # the year 10000: no clock shows it
 _HANDSHAKE_S = 2.0  # a broker that answers a version 5 CONNECT with silence does not speak it
 log = structlog.get_logger()
@@ -53,7 +55,8 @@ class Source:
         self._offsets = Offsets()
         self._acks: asyncio.Queue[Ack] = asyncio.Queue()
         self._agents: dict[str, AgentStatus] = {}
-        self._problem = ""
+        self._problem, self._granted = "", False
+        self._topics = _topics(config)
         self._generation = 0  # of the connection: a PUBACK for an earlier one would mean nothing
         self._version5 = True
         self._answered = self._refused = False  # by the broker: this client's CONNECT; version 5
@@ -116,7 +119,9 @@ class Source:
 
     def problem(self) -> str:
         """See the seam."""
-        return "" if self._client.is_connected() else self._problem or "not connected"
+        if self._client.is_connected() and self._granted:
+            return ""
+        return self._problem or "not connected"
 
     def waiting(self) -> int:
         """See the seam."""
@@ -151,7 +156,7 @@ class Source:
         client.reconnect_delay_set(*_RECONNECT_S)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail = lambda *_: self._say("no answer")
-        client.on_message = self._on_message
+        client.on_message, client.on_subscribe = self._on_message, self._on_subscribe
         client.on_socket_open = self._on_socket_open
         return client
 
@@ -179,19 +184,28 @@ class Source:
                 return
             self._say(str(reason))
             return
-        self._answered = True
+        self._answered, self._granted = True, False
         self._generation += 1
         if flags.session_present:
             self._loop.call_soon_threadsafe(self._forget_before, self._generation)
-        area = self._config.area
-        client.subscribe(
-            [
-                (topics.up(area, "+"), topics.QOS),
-                (topics.status(area, "+"), topics.QOS),
-                (topics.alarm_ack(area, self._config.alarms.consumer), topics.QOS),
-            ]
-        )
-        self._say("")
+        self._subscribe(client, self._generation)
+
+    def _subscribe(self, client: paho.Client, generation: int) -> None:
+        if client is self._client and generation == self._generation:
+            client.subscribe([(topic, topics.QOS) for topic in self._topics])
+
+    def _on_subscribe(
+        self, client: paho.Client, _data: object, _mid: int, answers: list[Any], _properties: object
+    ) -> None:
+        """Take the link for good only when the broker lets us hear all of it."""
+        if client is not self._client:
+            return
+        problem = next(iter(refusals(self._topics, answers).values()), "")
+        self._granted = not problem
+        self._say(problem)
+        if problem:
+            again = (self._subscribe, client, self._generation)
+            self._loop.call_soon_threadsafe(self._loop.call_later, _ASK_AGAIN_S, *again)
 
     def _forget_before(self, generation: int) -> None:
         """Let go of what came by an earlier connection and was not taken: the broker sends it again."""
@@ -276,6 +290,11 @@ def _stays(delivery: Delivery, generation: int) -> bool:
     """Return whether nobody would send this again, or it came by this connection."""
     came_by, mid = delivery.token
     return bool(came_by >= generation or not mid)
+
+
+def _topics(config: IngestConfig) -> list[str]:
+    area = config.area
+    return [topics.up(area, "+"), topics.status(area, "+"), topics.alarm_ack(area, config.alarms.consumer)]
 
 
 def _uploads_of(topic: str) -> str | None:

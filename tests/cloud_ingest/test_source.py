@@ -214,3 +214,28 @@ async def test_a_broker_that_answers_after_it_was_given_up_takes_no_part_any_mor
             await wait_until(lambda: not given_up.is_connected())
         finally:
             given_up.loop_stop()
+
+
+async def test_a_broker_that_does_not_let_us_hear_is_a_problem_until_its_rights_are_mended(
+    bench, refusing_mosquitto, monkeypatch
+):
+    monkeypatch.setattr("cloud_ingest.sources.mqtt._ASK_AGAIN_S", 0.2)
+    config = load_config(write_config(bench.folder, refusing_mosquitto.port, 1))
+    told = []
+    with capture_logs() as logs:
+        async with config.source.Source(config, SystemClock()) as source:
+            await wait_until(lambda: told.append(source.problem()) or "refuses" in told[-1])
+            assert f"'{topics.up('test', '+')}' (0x87); look at its rights" in told[-1]
+            assert "" not in told, "it is not taken for well before it has answered"
+            connection = source._generation
+            await refusing_mosquitto.grant_subscriptions()
+            await wait_until(lambda: not source.problem())
+            assert source._generation == connection, "by the same connection"
+            async with aiomqtt.Client("127.0.0.1", refusing_mosquitto.port) as other:
+                await other.publish(topics.up("test", "edge-01"), b"{}", 1)
+            async with asyncio.timeout(10):
+                assert len(await source.take(9, 0.0)) == 1
+    events = [line["event"] for line in logs]
+    assert [events.count(event) for event in ("broker_lost", "broker_found")] == [1, 1], (
+        "said once, asked for often"
+    )
