@@ -15,10 +15,9 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from command_center import wording
+from command_center import followups, wording
 from command_center.channel import Channel, Message, Receipt, Report, broken, lanes_of
 from command_center.due import fairly, recent_of
-from command_center.followups import Followups
 from command_center.letters import Letters
 from command_center.lifecycle import Alarm
 from command_center.limits import Limiter
@@ -67,7 +66,7 @@ class Teller:
         }
         self._problem = ""
         self.single_most = told.setup.single_most
-        self.followups = Followups(store, self._channels, clock, self.report)
+        self.followups = followups.of(store, self._channels, clock, self.report, self._faults)
         self._lasts_ms = {
             name: int(getattr(kind, "LASTS_S", EXPIRES_MS / 1000) * 1000) for name, kind in told.kinds.items()
         }
@@ -86,7 +85,8 @@ class Teller:
         await self._patiently("recover", self.recover, once=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._patiently("steps", self.step))
-            tasks.create_task(self._patiently("receipts", self.followups.turn))
+            for asked in self.followups:
+                tasks.create_task(self._patiently(f"receipts of {asked.name}", asked.turn))
             for name in self._channels:
                 tasks.create_task(self._patiently(name, partial(self.serve, name, tasks)))
 

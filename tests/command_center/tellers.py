@@ -52,7 +52,7 @@ class Told:
         for _ in range(rounds):
             await self.teller.step()
             await asyncio.gather(*(self.teller.serve(name) for name in self.setup.kinds))
-        await self.teller.followups.turn()
+        await asyncio.gather(*(one.turn() for one in self.teller.followups))
 
     async def over(self, seconds, step_s=1):
         """Let time pass, sending all the while."""
