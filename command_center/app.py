@@ -66,7 +66,8 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
     ):
         seal = await sealing.ready(store, config.codes_key)
         told = policies.load(config.notify.file) if config.notify.file else None
-        telling = Telling(told, lambda device: data.device(device).get("site")) if told else None
+        faults = Faults(clock)
+        telling = Telling(told, lambda device: data.device(device).get("site"), faults) if told else None
         planner = (
             Planner(plans.load(config.linkage.file), lambda: data.known["devices"], lambda: data.sites, told)
             if config.linkage.file
@@ -84,7 +85,6 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
         followers: list[Follower] = [
             one for one in (telling, planner, incidents, warner, floods) if one is not None
         ]
-        faults = Faults(clock)
         desk = Desk(
             store, clock, latching=frozenset(config.desk.latching), followers=followers, faults=faults
         )

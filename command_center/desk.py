@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from command_center import audit, holds, listing
 from command_center.deeds import Deed, perform
 from command_center.lifecycle import Alarm, apply, supersede
-from command_center.store import OURS
+from command_center.store import apart
 from command_center.tables import alarms as _alarms
 from command_center.tables import events as _events
 from command_center.tables import quarantine as _quarantine
@@ -319,19 +318,13 @@ class Desk:
         self, follow: Follower, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now: int
     ) -> None:
         """Let one follower follow; where it breaks it costs its own part of that alarm, and neither the alarm nor the others."""
-        try:
-            async with db.begin_nested():
-                await follow(db, changes, now)
-        except Exception as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, OURS):
-                raise  # the database is away: all of it comes again
-            if len(changes) > 1:
-                for one in changes:
-                    await self._follow(follow, db, [one], now)
-            elif changes:
-                part = type(follow).__name__.lower()
-                log.error("alarm_not_followed", part=part, alarm=changes[0][1].id)
-                self._faults.note(part, error)
+
+        def broke(change: tuple[Alarm | None, Alarm], error: Exception) -> None:
+            part = type(follow).__name__.lower()
+            log.error("alarm_not_followed", part=part, alarm=change[1].id)
+            self._faults.note(part, error)
+
+        await apart(db, changes, lambda some: follow(db, some, now), broke)
 
 
 def _settle(after: dict[str, Alarm], standing: Iterable[str], begun: set[str]) -> None:

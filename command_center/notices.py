@@ -19,6 +19,7 @@ from command_center.channel import Message
 from command_center.lifecycle import Alarm
 from command_center.people import contacts
 from command_center.rosters import minutes, on_duty
+from command_center.store import apart
 from command_center.tables import alarms as _alarms
 from command_center.tables import notices as _notices
 from command_center.tables import steps as _steps
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 
     from command_center.audit import Act
     from command_center.policies import Policy, Quiet, Step, Told
+    from telemetry.faults import Faults
 
+    Standing = Callable[[str], Alarm | None]
+
+_AT_ONCE = 500
+_AGAIN_MS = 10_000
 SENT = ("accepted", "delivered", "read", "acknowledged")
 
 
@@ -64,8 +70,8 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True):
 class Telling:
     """A follower of the desk; ``site_of`` tells a device's site."""
 
-    def __init__(self, told: Told, site_of: Callable[[str], str | None]) -> None:
-        self._told, self._site_of = told, site_of
+    def __init__(self, told: Told, site_of: Callable[[str], str | None], faults: Faults) -> None:
+        self._told, self._site_of, self._faults = told, site_of, faults
 
     async def __call__(
         self, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int
@@ -93,25 +99,48 @@ class Telling:
             due = {row["id"]: row for row in rows if row["state"] == "pending" and row["due_ms"] <= now_ms}
             if due:
                 standing = {after.id: after for _, after in changes}
-                await self.expand(db, list(due.values()), standing, now_ms)
+                await self._expand(db, list(due.values()), standing.get, now_ms)
 
     async def turn(self, db: AsyncConnection, now_ms: int) -> bool:
-        """Turn the steps whose time has come into notices; return whether there were any."""
+        """Turn steps whose time has come into notices, those of the worst alarms first; return whether there were any."""
+        due = (_steps.c.state == "pending") & (_steps.c.due_ms <= now_ms)
+        worst_first = (sa.func.coalesce(_alarms.c.severity, 0).desc(), _steps.c.due_ms, _steps.c.id)
         query = (
-            sa.select(_steps).where((_steps.c.state == "pending") & (_steps.c.due_ms <= now_ms)).limit(500)
+            sa.select(_steps, _alarms.c.body.label("of"))
+            .outerjoin(_alarms, _alarms.c.id == _steps.c.alarm)
+            .where(due)
+            .order_by(*worst_first)
+            .limit(_AT_ONCE)
         )
         rows = [dict(row._mapping) for row in await db.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name for it
         if not rows:
             return False
-        found = await db.execute(
-            sa.select(_alarms.c.id, _alarms.c.body).where(_alarms.c.id.in_({r["alarm"] for r in rows}))
-        )
-        standing = {row.id: msgspec.json.decode(row.body, type=Alarm) for row in found}
-        await self.expand(db, rows, standing, now_ms)
+        bodies = {row["alarm"]: row["of"] for row in rows}
+
+        def standing(alarm: str) -> Alarm | None:
+            body = bodies[alarm]
+            return msgspec.json.decode(body, type=Alarm) if body else None
+
+        await self._expand(db, rows, standing, now_ms)
         return True
 
-    async def expand(
-        self, db: AsyncConnection, rows: Sequence[dict[str, Any]], standing: dict[str, Alarm], now_ms: int
+    async def _expand(
+        self, db: AsyncConnection, rows: Sequence[dict[str, Any]], standing: Standing, now_ms: int
+    ) -> None:
+        """Write the notices of steps; one that breaks costs itself alone, and is tried again while its alarm asks."""
+        later: list[str] = []
+
+        def broke(row: dict[str, Any], error: Exception) -> None:
+            self._faults.note("steps", error, step=row["id"])
+            later.append(row["id"])
+
+        await apart(db, rows, lambda some: self._written(db, some, standing, now_ms), broke)
+        if later:
+            again = _steps.update().where(_steps.c.id.in_(later))
+            await db.execute(again.values(due_ms=now_ms + _AGAIN_MS))
+
+    async def _written(
+        self, db: AsyncConnection, rows: Sequence[dict[str, Any]], standing: Standing, now_ms: int
     ) -> None:
         """Write the notices of steps, to whoever is on duty now; repeat a chain that is at its end."""
         states: list[dict[str, Any]] = []
@@ -119,7 +148,7 @@ class Telling:
         again: list[dict[str, Any]] = []
         proven = await contacts.proven(db)
         for row in rows:
-            due, alarm = msgspec.json.decode(row["body"], type=Due), standing.get(row["alarm"])
+            due, alarm = msgspec.json.decode(row["body"], type=Due), standing(row["alarm"])
             policy = self._told.named(due.policy)
             if alarm is None or not alarm.asks or policy is None or due.step >= len(policy.steps):
                 states.append({"key": row["id"], "to": "cancelled"})

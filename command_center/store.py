@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -17,11 +17,12 @@ from command_center.tables import quarantine
 from telemetry.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+_T = TypeVar("_T")
 log = structlog.get_logger()
 OURS = (IntegrityError, ProgrammingError, DataError)
 """Errors of a database that is there, about what it was given."""
@@ -122,6 +123,31 @@ class Store:
 def tell_after(db: AsyncConnection, tell: Callable[[set[str]], object], what: Iterable[str]) -> None:
     """Have ``tell`` called, once with all that it is to tell, when the change that ``db`` belongs to is committed."""
     db.info[_TOLD].setdefault(tell, set()).update(what)
+
+
+async def apart(
+    db: AsyncConnection,
+    items: Sequence[_T],
+    work: Callable[[Sequence[_T]], Awaitable[object]],
+    broke: Callable[[_T, Exception], object],
+) -> None:
+    """Do some work in a change, on all items at once; where it breaks, on the halves, until ``broke`` is told of those it breaks on.
+
+    What it did to an item that it broke on is taken back.  A database that is away breaks the whole change.
+    """
+    try:
+        async with db.begin_nested():
+            await work(items)
+    except Exception as error:
+        if isinstance(error, DBAPIError) and not isinstance(error, OURS):
+            raise  # all of it comes again
+        if len(items) <= 1:
+            for one in items:
+                broke(one, error)
+            return
+        half = len(items) // 2
+        await apart(db, items[:half], work, broke)
+        await apart(db, items[half:], work, broke)
 
 
 def _make_durable(connection: Any, _record: object) -> None:

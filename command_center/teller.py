@@ -118,15 +118,15 @@ class Teller:
             await db.execute(_notices.update().where(mine).values(state="pending"))
         self._unsure.discard(name)
 
-    async def step(self) -> None:
-        """Turn due steps into notices."""
+    async def step(self) -> bool:
+        """Turn due steps into notices; return whether there were any."""
         now = self._clock.now_ms()
         async with self._store.read() as db:
             due = (_steps.c.state == "pending") & (_steps.c.due_ms <= now)
             if (await db.execute(sa.select(_steps.c.id).where(due).limit(1))).first() is None:
-                return
+                return False
         async with self._store.change() as db:
-            await self._telling.turn(db, now)
+            return await self._telling.turn(db, now)
 
     async def serve(self, name: str, tasks: asyncio.TaskGroup | None = None) -> bool:
         """Send what one channel may send now; return whether anything was.

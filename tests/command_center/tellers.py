@@ -11,6 +11,7 @@ from command_center import policies
 from command_center.notices import Telling, of_alarm
 from command_center.teller import Teller
 from simulators.vendors import KEY, SECRET, Vendors
+from telemetry.faults import Faults
 
 SETUP = """
 people:
@@ -81,9 +82,12 @@ async def telling(tmp_path, monkeypatch, url, clock, setup=SETUP, *, steady=None
         path = tmp_path / "notify.yaml"
         path.write_text(setup.format(url=str(server.make_url("")).rstrip("/")), "utf-8")
         told = policies.load(path)
-        plan = Telling(told, lambda _: None)
+        faults = Faults(clock)
+        plan = Telling(told, lambda _: None, faults)
         desk = await stack.enter_async_context(opened(url, steady or clock, followers=[plan]))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        teller = Teller(desk.store, told, plan, http, steady or clock, lambda _: None)
+        teller = Teller(desk.store, told, plan, http, steady or clock, lambda _: None, faults=faults)
         await teller.recover()
-        yield Told(desk, teller, vendors, clock, told)
+        one = Told(desk, teller, vendors, clock, told)
+        one.faults = faults
+        yield one
