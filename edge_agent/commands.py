@@ -105,7 +105,7 @@ class Commander:
     async def restore(self) -> None:
         """Remember what was done before the restart; what was under way then may or may not have been done."""
         await self._memory.restore()
-        cut = {name: known for name, known in self._memory.ids.items() if not known.state.is_final}
+        cut = {name: known for name, known in self._memory.ids.items() if not known.is_over}
         for name, known in cut.items():
             if known.command is not None and self._resume(known):
                 continue

@@ -45,6 +45,12 @@ class Known(msgspec.Struct, omit_defaults=True):
     not_after: int  # when the id may be forgotten, but for an hour
     command: Command | None = None  # a set-point that waits for its device to wake: it outlives a restart
     cause: str = ""
+    is_told: bool = False  # it is executed, and nothing reads it back
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will follow."""
+        return self.is_told or self.state.is_final
 
 
 class _Note(msgspec.Struct):
@@ -89,8 +95,9 @@ class Memory:
         until = min(
             command.not_after, self._clock.now_ms() + LONGEST_LIFE_MS
         )  # it may be refused for being longer
+        is_told = state is CommandState.EXECUTED and bool(command.command)
         self.ids[command.id] = Known(
-            state, command.device, until, command if waits else None, cause if waits else ""
+            state, command.device, until, command if waits else None, cause if waits else "", is_told
         )
 
     async def write_down(self, *results: CommandResult, must: bool = False) -> None:
@@ -147,7 +154,7 @@ class Memory:
         """Forget what cannot come again and has come to its end."""
         now = self._clock.now_ms()
         for name, known in list(self.ids.items()):
-            if known.state.is_final and known.not_after + _KEPT_MS <= now:
+            if known.is_over and known.not_after + _KEPT_MS <= now:
                 del self.ids[name]
 
 
@@ -165,4 +172,4 @@ def merged(earlier: str, later: str) -> str:
 
 
 def _how_far(known: Known) -> int:
-    return 2 if known.state.is_final else int(known.state is CommandState.EXECUTED)
+    return 2 if known.is_over else int(known.state is CommandState.EXECUTED)

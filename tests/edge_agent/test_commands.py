@@ -147,6 +147,23 @@ async def test_a_command_cut_off_by_a_restart_is_told_as_unknown_and_not_repeate
         assert (await lamp.give(dim("c1", 70.0, lamp.clock)))[-1] == "refused"
 
 
+async def test_what_nothing_reads_back_is_at_its_end_when_it_is_executed_and_forgotten_in_its_time(tmp_path):
+    smoke, clock = load_catalogue()["calectro_uniguard"], ManualClock()
+    line = PaperLine(clock, {"smoke": encode(smoke, {"smoke_alarm": 0.0, "fault": 0.0})})
+    bench = Bench(tmp_path, clock, line, [Device("smoke", smoke, 2, 0.5)])
+    reset = Command("c1", "smoke", clock.now_ms() + 60_000, command="reset_alarm", by="centre")
+    async with bench.running():
+        assert await bench.give(reset) == ["accepted", "executed"]
+    async with bench.running():
+        assert await bench.states("c1") == ["accepted", "executed"], "a restart does not make it a failure"
+        again = await bench.give(reset)
+        assert again[2:] == ["refused"]
+        assert "was taken before and is executed" in (await bench.results())[-1].problem
+        clock.step_wall(3700)
+        await bench.give(msgspec.structs.replace(reset, id="c2", not_after=clock.now_ms() + 60_000))
+        assert list(bench.commander._memory.ids) == ["c2"]
+
+
 async def test_a_device_that_does_not_do_as_it_says_fails_the_command(lamp):
     async def shrug(_device, write):
         lamp.line.written.append(("lamp", write))
