@@ -83,6 +83,7 @@ class Commander:
         self._lanes: dict[str, Lane] = {}
         self._sleepers = Sleepers(clock)
         self._asleep = 0
+        self._written: dict[str, str] = {}  # actuator → the id of the command that was written last
         self._memory = Memory(keeper, recorder, clock)
         self._waiting: asyncio.Queue[_Errand] = asyncio.Queue()
         self._under_way = 0
@@ -261,6 +262,7 @@ class Commander:
             unanswered = ""
             try:
                 await lane.assure(order.device)
+                self._written[order.actuator] = command.id
                 await self._write(lane, order)
             except Unavailable as error:
                 unanswered = str(error)
@@ -274,6 +276,8 @@ class Commander:
             return await self._tell(command, CommandState.FAILED, unanswered, cause)
         said, problem = await self._look(lane, order)
         state = CommandState.FAILED if problem else CommandState.VERIFIED
+        if problem and (by := self._written[order.actuator]) != command.id:
+            problem = f"overtaken by '{by}'; {problem}"
         if problem and unanswered:
             problem = f"{unanswered}; then {problem}"
         return await self._tell(command, state, problem, cause, read_back=said)

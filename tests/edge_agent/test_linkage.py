@@ -311,7 +311,9 @@ async def test_what_began_before_an_alarm_ended_is_not_done_again_after_it(lamp)
             answers.append(asyncio.ensure_future(linkages.answer(smoke(Change.ENDED))))
             await wait_until(lambda: writes(lamp) == [100, 10] or lamp.clock.advance(0.1))
         await wait_until(lambda: all(one.done() for one in answers) or lamp.clock.advance(0.1))
-        assert await lamp.states("link-a1-0-0") == ["accepted", "executed", "failed"], "it read back 10"
+        assert await lamp.states("link-a1-0-0") == ["accepted", "executed", "failed"]
+        (problem,) = [r.problem for r in await lamp.results() if r.state is CommandState.FAILED]
+        assert problem == "overtaken by 'link-a1-1-1'; reads back 10 instead of 100"
         assert await lamp.states("link-a1-1-1") == ["accepted", "executed", "verified"]
     assert writes(lamp) == [100, 10]
 
