@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import Query, Request
 from fastapi.responses import Response
 
-from command_center import exports, reports
+from command_center import audit, exports, reports
 from command_center.answers import as_error, as_json
 from command_center.figures import DAY_MS
 from command_center.openapi import answers
@@ -50,6 +52,21 @@ def add(api: FastAPI, center: Center) -> None:
             devices = frozenset(wanted if devices is None else devices & wanted)
         async with center.store.read() as db:
             return await reports.read(db, since, until, positions=positions, devices=devices)
+
+    async def exported(request: Request, since: int, until: int, form: str) -> exports.Export:
+        """Return the deliveries that one may see, once the audit trail says who took them away."""
+        devices, act, now = seen_by(request), act_of(request), center.clock.now_ms()
+        async with center.store.read() as db:
+            found = await reports.deliveries(db, since, until, devices=devices)
+        table = await asyncio.to_thread(reports.deliveries_csv, found)
+        whole = devices is None and len(found) < reports.MOST_DELIVERIES
+        told = {"form": form, "since_ms": since, "until_ms": until, "rows": len(found), "whole": whole}
+        told["sha256"] = hashlib.sha256(table).hexdigest()
+        async with center.store.change() as db:
+            await audit.write(db, now, act, "deliveries.export", "deliveries", after=told)
+        return exports.Export(
+            since_ms=since, until_ms=until, made_ms=now, made_by=act.who, rows=len(found), whole=whole, csv=table.decode()
+        )  # fmt: skip
 
     @api.exception_handler(_Wrong)
     async def wrong(*_: object) -> Response:
@@ -95,10 +112,8 @@ def add(api: FastAPI, center: Center) -> None:
     )
     @answers(media="text/csv")
     async def get_deliveries(request: Request, since_ms: Ms = None, until_ms: Ms = None) -> Response:
-        since, until = span(since_ms, until_ms)
-        async with center.store.read() as db:
-            found = await reports.deliveries(db, since, until, devices=seen_by(request))
-        return _file(reports.deliveries_csv(found), "deliveries.csv")
+        export = await exported(request, *span(since_ms, until_ms), "csv")
+        return _file(export.csv.encode(), "deliveries.csv")
 
     @api.get(
         "/api/deliveries.signed",
@@ -107,23 +122,15 @@ def add(api: FastAPI, center: Center) -> None:
     )
     @answers(exports.Export)
     async def get_signed(request: Request, since_ms: Ms = None, until_ms: Ms = None) -> Response:
-        since, until = span(since_ms, until_ms)
-        devices = seen_by(request)
-        async with center.store.read() as db:
-            found = await reports.deliveries(db, since, until, devices=devices)
-        export = exports.Export(
-            since_ms=since,
-            until_ms=until,
-            made_ms=center.clock.now_ms(),
-            made_by=act_of(request).who,
-            rows=len(found),
-            whole=devices is None and len(found) < reports.MOST_DELIVERIES,
-            csv=reports.deliveries_csv(found).decode(),
-        )
-        return as_json(exports.sign(export, center.signer))
+        export = await exported(request, *span(since_ms, until_ms), "signed")
+        answer = as_json(exports.sign(export, center.signer))
+        answer.headers.update(_named("deliveries.json"))
+        return answer
 
 
 def _file(data: bytes, name: str) -> Response:
-    return Response(
-        data, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'}
-    )
+    return Response(data, media_type="text/csv", headers=_named(name))
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -21,7 +21,7 @@ const WORDS = {
   median: ['中位数', 'Median'], p95: ['第 95 百分位', '95th percentile'], waiting: ['未确认', 'Not acknowledged'],
   floods: ['告警泛滥', 'Floods'], nofloods: ['统计期内没有告警泛滥（10 分钟内超过 10 条）。', 'None: never more than ten alarms in ten minutes.'],
   standing: ['持续超过 24 小时的告警：{0} 条', 'Alarms that have stood for more than 24 hours: {0}'],
-  csv: ['指标 CSV', 'Figures, CSV'], deliveries: ['通知明细 CSV', 'Deliveries, CSV'], failed: ['无法生成报告', 'No report can be made'],
+  csv: ['指标 CSV', 'Figures, CSV'], deliveries: ['通知明细 CSV', 'Deliveries, CSV'], signed: ['通知明细（签名）', 'Deliveries, signed'], failed: ['无法生成报告', 'No report can be made'],
   made: ['生成于 {0}', 'made {0}'], basis: ['目标与限值依据 EEMUA 191 / ISA-18.2，按单个值守席位；只计发生，不计恢复与确认', 'Targets and limits after EEMUA 191 and ISA-18.2 for one position; activations alone are counted'],
   all: ['全部', 'All'], red: ['红 I', 'Red'], orange: ['橙 II', 'Orange'], yellow: ['黄 III', 'Yellow'], blue: ['蓝 IV', 'Blue'],
 };
@@ -66,6 +66,7 @@ function Tools() {
     <button type="button" onClick=${() => print()}>${word('print')}</button>
     <a href=${`api/figures.csv?${table}`}>${word('csv')}</a>
     <a href=${`api/deliveries.csv?since_ms=${since}&until_ms=${until}`}>${word('deliveries')}</a>
+    <a href=${`api/deliveries.signed?since_ms=${since}&until_ms=${until}`}>${word('signed')}</a>
     <a href=${`?${other}`} lang=${lang === 'zh' ? 'en' : 'zh'}>${word('other')}</a>
   </form>`;
 }

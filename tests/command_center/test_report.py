@@ -1,8 +1,10 @@
 """The report as people see it: a real centre, a real browser, both languages, on a desk, a phone and paper."""
 
 import importlib
+import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from brokers import Mosquitto
@@ -47,6 +49,13 @@ async def test_the_report_reads_in_both_languages_on_a_desk_a_phone_and_paper(ce
         assert "每操作员小时告警数" in words
         assert "充电桩过热 · d0" in words
         assert "✕ 超限" in words
+        async with page.expect_download() as taken:
+            await page.click("a:has-text('通知明细（签名）')")
+        signed = await taken.value
+        assert signed.suggested_filename == "deliveries.json"
+        told = json.loads(Path(await signed.path()).read_text("utf-8"))
+        assert told["until_ms"] - told["since_ms"] == 7 * 86_400_000
+        assert told["signature"]
         await page.set_viewport_size({"width": 390, "height": 844})
         await page.goto(f"{centre.url}/report.html?lang=en&positions=3")
         await page.wait_for_selector("h1:has-text('Report on the alarm desk')")
