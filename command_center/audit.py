@@ -12,7 +12,7 @@ file that is copied elsewhere.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -60,14 +60,35 @@ class Act(msgspec.Struct, frozen=True):
     address: str = ""
 
 
-class Checkpoint(msgspec.Struct, frozen=True):
-    """The chain as it stood once; ``signature`` is over the others, by the key whose public half is ``key``."""
+class Signed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a :class:`Signer` signs: the signature, and the public half of the key it is by, in hex."""
+
+    key: str = ""
+    signature: str = ""
+
+    def signed_bytes(self) -> bytes:
+        """Return what the signature is over; its first line names the kind, so that none passes for another."""
+        raise NotImplementedError
+
+    def holds(self) -> bool:
+        """Return whether ``key`` signed it, and nobody changed it since; whose key that is has to be known."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.key))
+            key.verify(bytes.fromhex(self.signature), self.signed_bytes())
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+_Signed = TypeVar("_Signed", bound=Signed)
+
+
+class Checkpoint(Signed, frozen=True):
+    """The chain as it stood once."""
 
     count: int
     head: str
     at_ms: int
-    key: str = ""
-    signature: str = ""
 
     def signed_bytes(self) -> bytes:
         """Return what the signature is over."""
@@ -210,7 +231,7 @@ def _beginning(rows: Sequence[Any]) -> tuple[bytes, int]:
 def _against(checkpoint: Checkpoint, hashes: dict[int, bytes], last: int, key: str | None) -> str:
     if key is not None and checkpoint.key != key:
         return "a checkpoint is signed by another key"
-    if not holds(checkpoint.key, checkpoint.signature, checkpoint.signed_bytes()):
+    if not checkpoint.holds():
         return "a checkpoint's signature does not hold"
     if checkpoint.count > last:
         return f"a checkpoint saw {checkpoint.count} entries, now the last is {last}: the tail was cut"
@@ -220,7 +241,7 @@ def _against(checkpoint: Checkpoint, hashes: dict[int, bytes], last: int, key: s
 
 
 class Signer:
-    """Signs checkpoints with a key of its own file, made at first use with mode 0600."""
+    """Signs with a key of its own file, made at first use with mode 0600."""
 
     def __init__(self, key_file: Path) -> None:
         if key_file.exists():
@@ -241,23 +262,10 @@ class Signer:
         """The public half, in hex."""
         return self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
-    def sign(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Return the checkpoint signed."""
-        signature = self.signature(checkpoint.signed_bytes())
-        return msgspec.structs.replace(checkpoint, key=self.public, signature=signature)
-
-    def signature(self, words: bytes) -> str:
-        """Return the signature over some bytes, in hex."""
-        return self._key.sign(words).hex()
-
-
-def holds(key: str, signature: str, words: bytes) -> bool:
-    """Return whether the key (public half) signed these bytes; both are hex."""
-    try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(bytes.fromhex(signature), words)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    def sign(self, what: _Signed) -> _Signed:
+        """Return it signed."""
+        named = msgspec.structs.replace(what, key=self.public)
+        return msgspec.structs.replace(named, signature=self._key.sign(named.signed_bytes()).hex())
 
 
 def read_checkpoints(file: Path) -> list[Checkpoint]:

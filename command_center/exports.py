@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from command_center import audit
+from command_center.audit import Signed
 from telemetry.errors import Malformed, Refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from command_center.audit import Signer
 
-
-class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Export(Signed, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of deliveries (CSV as text) of a span, UTC ms.
 
     ``whole`` is false where it lacks some: of areas its maker may not see, or past the most rows.
@@ -32,19 +30,11 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rows: int
     whole: bool
     csv: str
-    key: str = ""
-    signature: str = ""
 
     def signed_bytes(self) -> bytes:
-        """Return what the signature is over; its first line keeps it from ever passing for a checkpoint."""
+        """Return what the signature is over: every field but itself."""
         bare = msgspec.structs.replace(self, signature="")
         return b"yemai deliveries v1\n" + msgspec.json.encode(bare, order="sorted")
-
-
-def sign(export: Export, signer: Signer) -> Export:
-    """Return the export signed."""
-    named = msgspec.structs.replace(export, key=signer.public)
-    return msgspec.structs.replace(named, signature=signer.signature(named.signed_bytes()))
 
 
 def read(file: Path, key: str) -> Export:
@@ -59,6 +49,6 @@ def read(file: Path, key: str) -> Export:
         raise Malformed(f"{file}: no signed export of deliveries: {error}") from None
     if export.key != key.strip().lower():
         raise Refused(f"{file}: $.key: it names another key, {export.key or 'none'}; this centre's is {key}")
-    if not audit.holds(export.key, export.signature, export.signed_bytes()):
+    if not export.holds():
         raise Refused(f"{file}: $.signature: it does not hold: the file was changed after it was signed")
     return export

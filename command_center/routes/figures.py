@@ -123,7 +123,7 @@ def add(api: FastAPI, center: Center) -> None:
     @answers(exports.Export)
     async def get_signed(request: Request, since_ms: Ms = None, until_ms: Ms = None) -> Response:
         export = await exported(request, *span(since_ms, until_ms), "signed")
-        answer = as_json(exports.sign(export, center.signer))
+        answer = as_json(center.signer.sign(export))
         answer.headers.update(_named("deliveries.json"))
         return answer
 
