@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from edge_agent.order import is_urgent
+from telemetry.outbox import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +44,12 @@ class Budget:
         self._day, self.spent = (int(day), int(spent)) if spent.isdigit() and day.isdigit() else (0, 0)
         self._turn()
 
-    def allows(self, message: Queued, is_history: bool, ahead: Sequence[Queued] = ()) -> bool:  # noqa: FBT001 - as the window asks
-        """Whether the message may be sent now, behind those that are ``ahead`` of it and not spent yet."""
-        if self._per_day is None or is_urgent(message.priority):
+    def allows(self, message: Queued, until: int, ahead: Sequence[Queued] = ()) -> bool:
+        """Whether the message may be sent now, behind those that are ``ahead`` of it and not spent yet.
+
+        :param until: the newest seq that is history; 0 when there is none.
+        """
+        if self._per_day is None or message.priority >= Priority.ALARM:
             return True
         self._turn()
         if self._never_fits(message) and not self._told:
@@ -56,7 +59,7 @@ class Budget:
                 way_out="it stays in the outbox: raise [uplink] budget_bytes_per_day, or let it go another way",
             )  # fmt: skip
         most = self._per_day * (1 - _FOR_ALARMS)
-        if is_history:
+        if message.seq <= until:
             most *= self._clock.now_ms() % _DAY_MS / _DAY_MS
         together = sum(len(one.payload) + OVERHEAD_BYTES for one in (*ahead, message))
         return self.spent + together <= most

@@ -33,8 +33,8 @@ _SMOOTH = 0.3  # weight of the newest batch in the measured rate
 class LiveFirst(Window):
     """A window of ``size`` messages that gives history ``share`` (0 to 1) of the way's time.
 
-    :param admit: says of a message, whether it is history, and the messages that go before it at the same time, if it
-        may be sent now; what may not waits.
+    :param admit: whether a message may be sent now, given the newest seq that is history, and the messages that go
+        before it at the same time; what may not waits.
     :param may_pass: whether the history behind this, which may not be sent now, may go before it.
     :param most_bytes: larger payloads wait for another way.
     """
@@ -47,7 +47,7 @@ class LiveFirst(Window):
         *,
         share: float,
         most_bytes: int,
-        admit: Callable[[Queued, bool, Sequence[Queued]], bool],
+        admit: Callable[[Queued, int, Sequence[Queued]], bool],
         may_pass: Callable[[Queued], bool] = lambda _: True,
     ) -> None:
         super().__init__(size, patience_s)
@@ -87,10 +87,10 @@ class LiveFirst(Window):
         room = min(room - len(chosen), max(1, self.size // 2))
         if (
             room > 0
-            and self._admit(_NOTHING, True, chosen)
             and self.until
             and not self._batch
             and now >= self._rest_until
+            and self._admit(_NOTHING, self.until, chosen)
         ):
             batch = self._admitted(
                 lambda some, seen: outbox.history(
@@ -120,8 +120,7 @@ class LiveFirst(Window):
                     self._answered.add(message.seq)
                     continue
                 seen.add(message.seq)
-                old = not is_urgent(message.priority) and message.seq <= self.until
-                if self._admit(message, old, (*ahead, *chosen)):
+                if self._admit(message, self.until, (*ahead, *chosen)):
                     chosen.append(message)
                 elif not may_pass(message):
                     return chosen
@@ -164,8 +163,3 @@ class LiveFirst(Window):
         whole = max(self._rest_until - self._batch_at, 1e-3)
         rate, before = self._batch_bytes / whole, self.history_bytes_per_s
         self.history_bytes_per_s = rate if not before else before + _SMOOTH * (rate - before)
-
-
-def is_urgent(priority: int) -> bool:
-    """Whether a message of this priority may go though the day's budget is spent."""
-    return priority >= Priority.ALARM

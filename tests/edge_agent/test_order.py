@@ -77,7 +77,9 @@ async def test_history_has_its_share_of_the_ways_time_and_an_eta(tmp_path):
 async def test_what_was_on_its_way_when_the_link_went_is_sent_again_before_anything_new(tmp_path):
     refused = set()
     clock, box, window = box_and_window(
-        tmp_path, gap_message=GapMessage("edge-01"), admit=lambda m, old, _: not (old and m.seq in refused)
+        tmp_path,
+        gap_message=GapMessage("edge-01"),
+        admit=lambda m, until, _: not (m.seq <= until and m.seq in refused),
     )
     old = put(box, 30)
     acknowledge(box, window, [m.seq for m in window.due(box, clock.monotonic())])
@@ -102,7 +104,7 @@ async def test_what_was_on_its_way_when_the_link_went_is_sent_again_before_anyth
 async def test_history_goes_on_when_an_upload_of_it_is_lost_and_its_budget_is_spent(tmp_path, gap_message):
     refused = set()
     clock, box, window = box_and_window(
-        tmp_path, admit=lambda m, old, _: not (old and m.seq in refused), gap_message=gap_message
+        tmp_path, admit=lambda m, until, _: not (m.seq <= until and m.seq in refused), gap_message=gap_message
     )
     old = put(box, 20)
     await clock.advance(3600)
@@ -215,18 +217,18 @@ def message(priority, size=1000):
 async def test_a_spent_budget_silences_everything_but_alarms_until_tomorrow():
     clock = ManualClock(1_764_028_800_000)  # midnight UTC
     budget = Budget(100_000, clock)
-    assert budget.allows(message(Priority.LIVE), False)
-    assert not budget.allows(message(Priority.LIVE), True), "history waits for what the day does not need"
+    assert budget.allows(message(Priority.LIVE), 0)
+    assert not budget.allows(message(Priority.LIVE), 1), "history waits for what the day does not need"
     await clock.advance(12 * 3600)
-    assert budget.allows(message(Priority.LIVE), True)
+    assert budget.allows(message(Priority.LIVE), 1)
     budget.spend(89_500)
-    assert not budget.allows(message(Priority.LIVE), False), "a tenth is kept for alarms"
-    assert budget.allows(message(Priority.ALARM), False)
+    assert not budget.allows(message(Priority.LIVE), 0), "a tenth is kept for alarms"
+    assert budget.allows(message(Priority.ALARM), 0)
     budget.spend(50_000)
-    assert budget.allows(message(Priority.ALARM), False), "even when all is spent"
+    assert budget.allows(message(Priority.ALARM), 0), "even when all is spent"
     assert budget.left == 0
     kept = Budget(100_000, clock, budget.note())
     assert kept.spent == budget.spent, "a restart is no new day"
     await clock.advance(13 * 3600)
-    assert budget.allows(message(Priority.LIVE), False)
+    assert budget.allows(message(Priority.LIVE), 0)
     assert budget.left == 100_000
