@@ -176,9 +176,9 @@ class Gatherer:
         self._note_is_old = False
         if self._clock.monotonic() - self._noted_at >= _NOTE_S:
             await self._write_down()
-        if self._lost is not None:
-            await self._keeper.lose(self._lost)
-            self._lost = None
+        if (lost := self._lost) is not None:
+            await self._keeper.lose(lost)
+            self._lost = _since(lost, self._lost)
         if self._troubled:
             self._troubled = ""
             log.info("keeping_readings_again")
@@ -244,6 +244,13 @@ def _name(reading: Reading) -> tuple[str, int, str]:
 
 class _TooLargeError(Exception):
     pass
+
+
+def _since(told: Gap, now: Gap | None) -> Gap | None:
+    """Return what was lost while ``told`` was being told of."""
+    if now is None or now.samples == told.samples:
+        return None
+    return Gap(now.cause, now.samples - told.samples, told.end, now.end)
 
 
 def _withhold(box: Outbox, withheld: dict[str, int]) -> None:

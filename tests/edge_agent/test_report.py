@@ -9,6 +9,7 @@ from lines import running
 from waiting import wait_until
 
 from device_profiles.loading import load_catalogue
+from edge_agent import gather
 from edge_agent.buffer import Buffer
 from edge_agent.config import OutboxConfig
 from edge_agent.gather import Gatherer, Shape
@@ -175,3 +176,34 @@ async def test_what_waited_for_a_windows_end_is_sent_once_however_often_the_agen
         queued = await keeper.look(lambda box: box.waiting(9))
     times = [r.time // 1000 for m in queued for r in wire.decode(m.payload, Upload).readings]
     assert times == [0, 1, 2, 3]
+
+
+async def test_what_memory_does_not_hold_while_the_disk_is_told_of_a_loss_is_told_of_next(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(gather, "MOST_READINGS", 2)
+    monkeypatch.setattr(gather, "HELD_READINGS", 4)
+    clock, gaps = ManualClock(), []
+    async with Keeper(Outbox.open(tmp_path / "o.db", max_bytes=10**6)) as keeper:
+        buffer = Buffer(OutboxConfig(tmp_path / "o.db"), clock)
+        gatherer = Gatherer(Shape("edge-01", "json", 200_000), keeper, clock, Reporter((), {}), buffer)
+
+        def read(first):
+            for n in range(first, first + 6):
+                gatherer.take(Reading("d1", 1000 + n, {"sound_level": 40.0}))
+
+        lose = keeper.lose
+
+        async def slowly(gap):
+            await lose(gap)
+            gaps.append((gap.samples, gap.start, gap.end))
+            if len(gaps) == 1:
+                read(6)
+
+        monkeypatch.setattr(keeper, "lose", slowly)
+        read(0)
+        for _ in range(3):
+            await gatherer.flush()
+        told = await keeper.counters()
+    assert gaps == [(2, 1002, 1003), (2, 1003, 1009)]
+    assert (told.made, told.queued, told.dropped) == (12, 8, {"disk_full": 4})
