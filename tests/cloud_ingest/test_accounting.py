@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import hypothesis.strategies as st
-import pytest
 from hypothesis import HealthCheck, given, settings
-from world import Bench
 
 from cloud_ingest.metrics import Metrics
 from telemetry.codecs import json
@@ -13,13 +11,6 @@ from telemetry.readings import Gap, Reading, Upload
 
 HOUR = 3_600_000
 T0 = 1_764_000_000_000
-
-
-@pytest.fixture
-def bench(tmp_path):
-    here = Bench(tmp_path)
-    yield here
-    here.close()
 
 
 def closes(hours):

@@ -1,7 +1,6 @@
 """What a site did by itself is merged into the cloud's record once, and doubles no alarm."""
 
-import pytest
-from world import CLASSES, Bench
+from world import CLASSES
 
 from rules.engine import Engine
 from rules.frame import Frame
@@ -10,13 +9,6 @@ from rules.state import State
 from telemetry.codecs import json
 from telemetry.commands import ActionUpload, CommandResult, CommandState
 from telemetry.readings import Reading
-
-
-@pytest.fixture
-def bench(tmp_path):
-    here = Bench(tmp_path)
-    yield here
-    here.close()
 
 
 def test_the_record_keeps_each_step_once_and_the_alarm_has_one_id(bench):

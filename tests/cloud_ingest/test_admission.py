@@ -3,20 +3,12 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
-from world import Bench
 
 from cloud_ingest.admission import AHEAD_MS, identity
 from cloud_ingest.source import Delivery
 from telemetry.codecs import json
 from telemetry.quality import Quality
 from telemetry.readings import MAX_UPLOAD_BYTES, Gap, Reading, Upload
-
-
-@pytest.fixture
-def bench(tmp_path):
-    here = Bench(tmp_path)
-    yield here
-    here.close()
 
 
 def reasons(bench):

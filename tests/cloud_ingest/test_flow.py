@@ -2,9 +2,7 @@
 
 import asyncio
 
-import pytest
 from waiting import wait_until
-from world import Bench
 
 from cloud_ingest.flow import Flow
 from cloud_ingest.turns import LIVE_MS
@@ -27,13 +25,6 @@ class Silent:
 
     def acknowledge(self, acks):
         pass
-
-
-@pytest.fixture
-def bench(tmp_path):
-    one = Bench(tmp_path)
-    yield one
-    one.close()
 
 
 async def test_what_waits_for_room_goes_on_when_there_is_some_though_nothing_arrives(bench):

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from world import Bench
 
 from cloud_ingest.admission import Admission
 from cloud_ingest.config import LedgerConfig
@@ -24,13 +23,6 @@ from telemetry.readings import Reading, Upload
 
 SMOKE = {"smoke_alarm": 1.0, "fault": 0.0}
 VALUE = {"noise-01": {"sound_level": 50.0}, "soil-01": {"soil_moisture": 20.0}}
-
-
-@pytest.fixture
-def bench(tmp_path):
-    one = Bench(tmp_path)
-    yield one
-    one.close()
 
 
 def breaks_at(monkeypatch, stage, name):

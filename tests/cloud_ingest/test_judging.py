@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 from structlog.testing import capture_logs
+from world import CLASSES
 
 from cloud_ingest.judging import Packs
 from telemetry.errors import ConfigError, Unavailable
 from telemetry.transitions import AlarmMessage
-from tests.cloud_ingest.world import CLASSES, Bench
 
 LOUD = """
 rules:
@@ -29,13 +29,6 @@ rules:
     when: soil_moisture > 50 and site.noise_monitor.sound_level > 60
     source: of the district
 """
-
-
-@pytest.fixture
-def bench(tmp_path):
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 def write(folder, text, name="noise_monitor.yaml"):

@@ -5,7 +5,6 @@ import sqlite3
 
 import pytest
 from waiting import wait_until
-from world import Bench
 
 from cloud_ingest.framelog import counts_of
 from cloud_ingest.ledger import MOST_BOOTS, Ledger
@@ -18,13 +17,6 @@ from telemetry.errors import Unavailable
 from telemetry.quality import Quality
 from telemetry.testing import ManualClock
 from telemetry.transitions import AlarmMessage
-
-
-@pytest.fixture
-def bench(tmp_path):
-    here = Bench(tmp_path)
-    yield here
-    here.close()
 
 
 class FullDisk:

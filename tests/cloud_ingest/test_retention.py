@@ -1,7 +1,6 @@
 """What the ledger keeps for people goes back as far as it is told to, and what it drops stalls nothing."""
 
 import pytest
-from world import Bench
 
 from cloud_ingest.config import LedgerConfig
 from cloud_ingest.ledger import Ledger
@@ -11,13 +10,6 @@ from telemetry.readings import Gap
 
 DAY, HOUR = 86_400_000, 3_600_000
 NOW = 1_764_000_000_000
-
-
-@pytest.fixture
-def bench(tmp_path):
-    here = Bench(tmp_path)
-    yield here
-    here.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 from waiting import wait_until
-from world import Bench, write_config
+from world import write_config
 
 from cloud_ingest.alarms import _RESEND_S, AlarmFeed
 from cloud_ingest.clocks import Offsets
@@ -20,13 +20,6 @@ from telemetry.codecs import json
 from telemetry.readings import Ack, AgentStatus
 
 STATUS = '{"agent":"%s","online":true,"boot":"b","since":1,"now":%s}'
-
-
-@pytest.fixture
-def bench(tmp_path):
-    one = Bench(tmp_path)
-    yield one
-    one.close()
 
 
 @asynccontextmanager
