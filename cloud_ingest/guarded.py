@@ -55,7 +55,6 @@ class Guarded:
                 state, found = self.engine.evaluate(state, frame, now_ms, journal, resting | apart.keys())
                 break
             except RuleFault as fault:
-                self._unless_the_machines(fault)
                 journal.undo(mark)
                 apart[fault.rule] = frozenset()
         for rule, passed_over in apart.items():
@@ -110,8 +109,7 @@ class Guarded:
             part = frame.rows(np.flatnonzero(chosen[frame.index]))
             try:
                 state, more = self.engine.evaluate(state, part, now_ms, journal, others)
-            except RuleFault as fault:
-                self._unless_the_machines(fault)
+            except RuleFault:
                 journal.undo(mark)
                 raise
             found.extend(more)
@@ -153,16 +151,11 @@ class Guarded:
             try:
                 return work(deaf | self._resting(self._at_ticks))
             except RuleFault as fault:
-                self._unless_the_machines(fault)
                 self._note(fault)
                 self._at_ticks[fault.rule] = self._clock.monotonic() + REST_S
 
     def _note(self, fault: RuleFault, **where: str) -> None:
         self._faults.note(fault.rule, fault.__cause__ or fault, **where)
-
-    def _unless_the_machines(self, fault: RuleFault) -> None:
-        if isinstance(fault.__cause__, Exception) and is_the_machines(fault.__cause__):
-            raise fault.__cause__
 
     def _resting(self, until: Mapping[str, float]) -> frozenset[str]:
         if not until:
