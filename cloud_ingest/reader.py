@@ -11,13 +11,15 @@ import msgspec
 from cloud_ingest.framelog import counts_of
 from cloud_ingest.ledger import ranges_of
 from cloud_ingest.registry.model import UNANNOUNCED
-from telemetry.errors import Unavailable
+from telemetry.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cloud_ingest.config import LedgerConfig
 
+MOST_HOURS = 100_000
+"""In one answer, which is made in memory: a day of 4,000 agents, or ten years of one."""
 _SHOWN_BYTES = 2048
 _QUARANTINED = "quarantined:"
 _HOUR_MS = 3_600_000
@@ -55,14 +57,13 @@ class LedgerReader:
         agents: dict[str, Any] = {}
         only, given = "WHERE ? IS NULL OR agent = ?", (agent, agent)
         with self._open() as db:
-            db.execute("BEGIN")
             for name, boot, ranges in db.execute(f"SELECT agent, boot, ranges FROM committed {only}", given):  # noqa: S608 - a constant
                 _of(agents, name)["boots"][boot] = {"ranges": ranges_of(ranges)}
-            for name, account, samples in db.execute(
-                f"SELECT agent, account, sum(samples) FROM accounts {only} GROUP BY agent, account",  # noqa: S608
-                given,
-            ):
-                _enter(_of(agents, name), account, samples)
+            for name in _accounted(db, agent):
+                for account, samples in db.execute(
+                    "SELECT account, sum(samples) FROM accounts WHERE agent = ? GROUP BY account", (name,)
+                ):
+                    _enter(_of(agents, name), account, samples)
             for name, cause, samples, start, end in db.execute(
                 f'SELECT agent, cause, samples, start, "end" FROM gaps {only}',  # noqa: S608
                 given,
@@ -121,7 +122,8 @@ class LedgerReader:
 
         ``read`` is what its devices said: ``received``, and what the agent itself tells that it lost (``gaps``).
         ``received`` is ``stored``, ``waiting`` for the store, or ``quarantined``.  ``duplicated`` came once more and was
-        counted before, ``overwritten`` was stored and then replaced, ``readmitted`` had been in quarantine.
+        counted before, ``overwritten`` was stored and then replaced, ``readmitted`` had been in quarantine.  Raises
+        :class:`Refused` for more than :data:`MOST_HOURS` entries.
         """
         entries: dict[tuple[str, int], dict[str, Any]] = {}
 
@@ -132,13 +134,18 @@ class LedgerReader:
         where, given = " AND (? IS NULL OR agent = ?)", (agent, agent)
         with self._open() as db:
             db.execute("BEGIN")
-            for name, hour, account, samples in db.execute(
-                f"SELECT agent, hour_ms, account, samples FROM accounts WHERE hour_ms BETWEEN ? AND ?{where}",  # noqa: S608 - a constant
-                (*span, *given),
-            ):
-                entry = of(name, hour)
-                _enter(entry, account, samples)
-                entry["read"] += samples if account == "received" else 0
+            for name in _accounted(db, agent):
+                for hour, account, samples in db.execute(
+                    "SELECT hour_ms, account, samples FROM accounts WHERE agent = ? AND hour_ms BETWEEN ? AND ?",
+                    (name, *span),
+                ):
+                    entry = of(name, hour)
+                    _enter(entry, account, samples)
+                    entry["read"] += samples if account == "received" else 0
+                if len(entries) > MOST_HOURS:
+                    raise Refused(
+                        f"from_ms to to_ms: more than {MOST_HOURS:,} hours of agents; name one agent, or ask for a shorter time"
+                    )
             for name, hour, samples in _waiting(db):
                 if span[0] <= hour <= span[1] and agent in (None, name):
                     of(name, hour)["waiting"] += samples
@@ -174,6 +181,17 @@ class LedgerReader:
             yield db
         finally:
             db.close()
+
+
+def _accounted(db: sqlite3.Connection, agent: str | None) -> Iterator[str]:
+    """Yield an agent, or one after the other all that have accounts: each is found where the last one's hours end."""
+    if agent is not None:
+        yield agent
+        return
+    (name,) = db.execute("SELECT min(agent) FROM accounts").fetchone()
+    while name is not None:
+        yield name
+        (name,) = db.execute("SELECT min(agent) FROM accounts WHERE agent > ?", (name,)).fetchone()
 
 
 def _waiting(db: sqlite3.Connection) -> Iterator[tuple[str, int, int]]:

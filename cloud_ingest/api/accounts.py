@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
@@ -13,6 +13,7 @@ from cloud_ingest.api import models
 from cloud_ingest.api.answers import answer, of
 from cloud_ingest.api.readings import Ms
 from cloud_ingest.requeue import Wanted, requeue
+from telemetry.errors import Refused
 
 if TYPE_CHECKING:
     from cloud_ingest.api.access import Access
@@ -61,8 +62,11 @@ def routes(parts: Parts) -> APIRouter:
     async def get_accounting(agent: Name = None, from_ms: Ms = None, to_ms: Ms = None) -> Response:
         end = parts.clock.now_ms() if to_ms is None else to_ms
         begin = max(0, end - _DAY_MS) if from_ms is None else from_ms
+        try:
+            hours = await run_in_threadpool(parts.ledger.hours, (begin, end), agent)
+        except Refused as error:
+            raise HTTPException(400, str(error)) from None
         agents = await run_in_threadpool(parts.ledger.accounts, agent)
-        hours = await run_in_threadpool(parts.ledger.hours, (begin, end), agent)
         waiting = await run_in_threadpool(
             parts.ledger.waiting
         )  # first: what moves on meanwhile is not missed

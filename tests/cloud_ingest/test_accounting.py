@@ -1,12 +1,15 @@
 """What became of every sample, by agent and hour: the sums close whatever comes."""
 
+import sqlite3
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cloud_ingest.metrics import Metrics
 from telemetry.codecs import json
+from telemetry.errors import Refused
 from telemetry.readings import Gap, Reading, Upload
 
 HOUR = 3_600_000
@@ -55,6 +58,37 @@ def test_each_hour_of_each_agent_says_where_its_samples_are(bench):
     assert (told["edge-02", hour]["waiting"], told["edge-02", hour]["stored"]) == (1, 0)
     assert [e["agent"] for e in bench.reader.hours((0, T0 + HOUR), "edge-02")] == ["edge-02"]
     assert [e["hour"] for e in bench.reader.hours((0, hour - 1))] == [hour - HOUR]
+
+
+def test_an_answer_about_everybody_is_bounded_and_reads_of_each_only_what_was_asked_for(bench, monkeypatch):
+    agents = [f"edge-{n:02}" for n in range(20)]
+    with bench.ledger.transaction():
+        for agent in agents:
+            bench.ledger.account({(agent, T0 + n * HOUR, "received"): n for n in range(50)})
+    plans = []
+    connect = sqlite3.connect
+
+    def explained(*arguments, **named):
+        db = connect(*arguments, **named)
+        db.set_trace_callback(plans.append)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", explained)
+    told = bench.reader.hours((T0 + 3 * HOUR, T0 + 4 * HOUR))
+    assert [(e["agent"], e["received"]) for e in told] == [(agent, n) for agent in agents for n in (3, 4)]
+    assert {agent: told["received"] for agent, told in bench.reader.accounts().items()} == dict.fromkeys(
+        agents, sum(range(50))
+    )
+    monkeypatch.undo()
+    asked = {statement for statement in plans if " accounts " in f"{statement} "}
+    assert asked
+    for statement in asked:
+        steps = [row[3] for row in bench.ledger._db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert any(step.startswith("SEARCH") for step in steps), "a look at every row of every agent"
+    monkeypatch.setattr("cloud_ingest.reader.MOST_HOURS", 999)
+    with pytest.raises(Refused, match="name one agent"):
+        bench.reader.hours((0, 2 * T0))
+    assert len(bench.reader.hours((0, 2 * T0), "edge-07")) == 50
 
 
 DEVICE = st.sampled_from(["noise-01", "smoke-01", "chg-01", "nobody"])

@@ -122,6 +122,13 @@ async def test_denied_retired_and_unannounced_are_told_and_counted_apart(city):
     assert told["quarantined"] == {"retired device": 1, "unknown device": 2, "device of another agent": 1}
 
 
+async def test_who_asks_for_more_hours_than_fit_an_answer_is_told_what_to_ask_for(city, monkeypatch):
+    monkeypatch.setattr("cloud_ingest.reader.MOST_HOURS", 0)
+    city.bench.deliver(city.bench.upload(1, {"sound_level": 50.0}))
+    error = (await city.get("/api/data/accounting", 400, from_ms=0))["error"]
+    assert "name one agent, or ask for a shorter time" in error
+
+
 async def test_a_retired_device_is_out_of_service_and_can_still_be_found(city):
     await city.post("/api/data/registry/devices/chg-01/retire")
     assert (await city.get("/api/data/devices/chg-01", 404))["error"].startswith("no device 'chg-01'")
