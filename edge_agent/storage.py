@@ -7,6 +7,7 @@ messages goes with it (:mod:`edge_agent.carried`); what is in memory outlives th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Self
@@ -119,13 +120,17 @@ async def disk_is_back(config: AgentConfig, clock: Clock) -> None:
     """Return when the outbox can be opened on disk, and written to; not at once, so that it may be asked again."""
     while True:
         await clock.sleep(_LOOK_S)
-        try:
-            box = on_disk(config, clock)
-            with contextlib.closing(box), box.transaction():
-                box.set_note("opened", str(clock.now_ms()))
+        try:  # a disk that is dying may take seconds: no bus and no alarm waits for it
+            await asyncio.to_thread(_write_to_disk, config, clock)
         except Unavailable:
             continue
         return
+
+
+def _write_to_disk(config: AgentConfig, clock: Clock) -> None:
+    box = on_disk(config, clock)
+    with contextlib.closing(box), box.transaction():
+        box.set_note("opened", str(clock.now_ms()))
 
 
 def on_disk(config: AgentConfig, clock: Clock) -> Outbox:

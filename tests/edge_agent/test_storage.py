@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import sqlite3
+import threading
 
 import aiomqtt
 import msgspec
@@ -333,6 +334,23 @@ def test_a_disk_that_is_full_of_other_things_leaves_in_memory_what_it_does_not_t
         box, why = kept.open(config)
         assert (why, box.note("any")) == ("", remembered)
         box.close()
+
+
+async def test_whether_a_disk_is_back_is_found_out_beside_everything_else(tmp_path, monkeypatch):
+    config, clock = load_config(write_config(tmp_path, 1, NOWHERE)), ManualClock(T0)
+    asked, goes_on, real = threading.Event(), threading.Event(), storage.on_disk
+
+    def slow(*arguments):
+        asked.set()
+        if not goes_on.wait(10):
+            raise TimeoutError("everything waited for the disk")
+        return real(*arguments)
+
+    monkeypatch.setattr(storage, "on_disk", slow)
+    back = asyncio.ensure_future(storage.disk_is_back(config, clock))
+    await wait_until(lambda: asked.is_set() or clock.advance(10))
+    goes_on.set()
+    await back
 
 
 async def test_results_beyond_what_memory_holds_are_lost_aloud_once_and_counted(tmp_path):
