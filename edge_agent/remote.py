@@ -199,10 +199,13 @@ class Remote:
         return ""
 
     def _end_trial(self) -> None:
-        for name in ("trial.json", "trial.toml"):
-            (self._folder / name).unlink(missing_ok=True)
-        if self._folder.exists():
-            _sync(self._folder)
+        try:
+            for name in ("trial.json", "trial.toml"):
+                (self._folder / name).unlink(missing_ok=True)
+            if self._folder.exists():
+                _sync(self._folder)
+        except OSError as error:  # a read-only disk: it ends anew at each start, and what ran before runs
+            log.error("trial_not_ended_on_disk", problem=str(error), way_out="mend the disk")
 
     def _text(self, name: str) -> str:
         return (self._folder / name).read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 from collections import Counter
 
 import aiomqtt
@@ -359,3 +360,18 @@ identity = "{identity}"
         "test/edge-01: v2 was refused: wp-02 on pipe: wrong device: its serial number is '104729',"
         " the configuration says '7'; nothing it says is taken"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk read-only: run as root")
+def test_a_trial_on_a_disk_that_has_become_read_only_keeps_no_agent_from_starting(small_disk):
+    path = write_config(small_disk.parent, 1, BUS.format(port=502, device="own"))
+    path.write_text(path.read_text().replace('"edge-01.db"', '"disk/edge-01.db"'))
+    text = path.read_text().replace('"own"', '"tried"')
+    wanted = Remote(path).judge(wire.encode(DesiredConfig("v2", text)))
+    Remote(path).begin_trial(wanted)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for _ in range(2):
+        chosen = Remote(path).choose()
+        assert ([d.id for d in chosen.config.buses[0].devices], chosen.trial) == (["own"], None)
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert Remote(path).choose().trial is not None, "it was not tried yet"
