@@ -24,6 +24,7 @@ from command_center.heartbeat import Heartbeat
 from command_center.hub import Hub
 from command_center.incident_view import Reader
 from command_center.incidents import Incidents
+from command_center.kept import Kept
 from command_center.linkage import Linkage
 from command_center.notices import Telling
 from command_center.people import links, sealing, users
@@ -57,16 +58,17 @@ log = structlog.get_logger()
 async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None = None) -> None:
     """Run the centre until ``stop`` is set."""
     clock = SteadyClock(clock or SystemClock())
-    hub = Hub()
+    hub, faults = Hub(), Faults(clock)
 
     async with (
         AsyncExitStack() as resources,
         Store(config.desk.url) as store,
-        Data(config.data.url, partial(hub.publish, "latest"), clock, config.data.key) as data,
+        Data(
+            config.data.url, partial(hub.publish, "latest"), clock, config.data.key, Kept(store, faults)
+        ) as data,
     ):
         seal = await sealing.ready(store, config.codes_key)
         told = policies.load(config.notify.file) if config.notify.file else None
-        faults = Faults(clock)
         telling = Telling(told, lambda device: data.device(device).get("site"), faults) if told else None
         planner = (
             Planner(plans.load(config.linkage.file), lambda: data.known["devices"], lambda: data.sites, told)

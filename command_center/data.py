@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from command_center.kept import Kept
     from telemetry.clock import Clock
     from telemetry.config import Secret
 
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 
 
 class Data:
-    """A client of ingest's data API."""
+    """A client of ingest's data API; until it answers, devices and sites are what was ``kept`` of its last answer."""
 
     def __init__(
         self,
@@ -33,8 +34,9 @@ class Data:
         on_latest: Callable[[list[dict[str, Any]]], None],
         clock: Clock,
         key: Secret | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        self._key = key
+        self._key, self._kept = key, kept
         self._url, self._on_latest, self._clock = url.rstrip("/"), on_latest, clock
         self._http: aiohttp.ClientSession | None = None
         self._newest = 0
@@ -51,6 +53,8 @@ class Data:
         """The registry's sites by id."""
 
     async def __aenter__(self) -> Self:
+        if self._kept is not None:
+            self._know(await self._kept.load())
         headers = {} if self._key is None else {"X-API-Key": self._key.reveal()}
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), headers=headers)
         return self
@@ -68,13 +72,10 @@ class Data:
             now = self._clock.monotonic()
             try:
                 if now - registry_at >= _REGISTRY_S or self._problem:
-                    for name in self.known:
-                        self.known[name] = await self._ask(name)
-                    devices = {device["id"]: device for device in self.known["devices"]}
-                    if devices != self.devices:
-                        self.devices = devices
-                    self.sites = {site["id"]: site for site in self.known["sites"]}
+                    self._know({name: await self._ask(name) for name in self.known})
                     registry_at = now
+                    if self._kept is not None:
+                        await self._kept.keep(self.known)
                 rows = await self._ask("latest", {"since_ms": str(self._newest)})
             except Unavailable as error:
                 self._note(str(error))
@@ -114,6 +115,13 @@ class Data:
             return msgspec.json.decode(body)
         except msgspec.DecodeError as error:
             raise Unavailable(f"ingest answers /api/data/{path} with what is no JSON: {error}") from None
+
+    def _know(self, told: Mapping[str, Any]) -> None:
+        self.known |= told
+        devices = {device["id"]: device for device in self.known["devices"]}
+        if devices != self.devices:
+            self.devices = devices
+        self.sites = {site["id"]: site for site in self.known["sites"]}
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         if rows:

@@ -127,6 +127,13 @@ notices = sa.Table(  # one message to one person by one channel; its id is the i
     sa.Index("notices_provider", "channel", "provider_id"),
 )
 
+kept = sa.Table(  # what ingest last told of devices and sites
+    "registry_kept",
+    metadata,
+    sa.Column("name", sa.String(16), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
 runs = sa.Table(  # one plan at work on one alarm, or a drill of it
     "plan_runs",
     metadata,
