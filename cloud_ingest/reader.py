@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cloud_ingest.framelog import counts_of
+from cloud_ingest.framelog import counts_of, mapped
 from cloud_ingest.ledger import ranges_of
 from cloud_ingest.registry.model import UNANNOUNCED
-from telemetry.errors import Refused, Unavailable
+from telemetry.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ class _Named(msgspec.Struct):
 
 
 class LedgerReader:
-    """Opens the file for each question; raises :class:`Unavailable` while there is none."""
+    """Opens the file for each question; raises :class:`~telemetry.errors.Unavailable` while it cannot be read."""
 
     def __init__(self, config: LedgerConfig) -> None:
         self._path = config.path
@@ -173,14 +173,12 @@ class LedgerReader:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
+        with mapped("ledger"):
             db = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None, timeout=5)
-        except sqlite3.OperationalError as error:
-            raise Unavailable(f"ledger: {error}") from error
-        try:
-            yield db
-        finally:
-            db.close()
+            try:
+                yield db
+            finally:
+                db.close()
 
 
 def _accounted(db: sqlite3.Connection, agent: str | None) -> Iterator[str]:

@@ -6,8 +6,10 @@ import sqlite3
 import pytest
 from waiting import wait_until
 
+from cloud_ingest.config import LedgerConfig
 from cloud_ingest.framelog import counts_of
 from cloud_ingest.ledger import MOST_BOOTS, Ledger
+from cloud_ingest.reader import LedgerReader
 from cloud_ingest.writer import StoreWriter
 from rules.engine import Engine
 from rules.pack import load_packs
@@ -263,3 +265,13 @@ def test_counts_travel_with_their_frames(bench):
     rows = bench.ledger._db.execute("SELECT counts FROM frames").fetchall()
     hour = bench.clock.now_ms() // 3_600_000 * 3_600_000
     assert [counts_of(row[0]) for row in rows] == [{("edge-01", hour): 2}, {}]
+
+
+def test_a_ledger_that_cannot_be_read_is_tried_again_later(tmp_path):
+    config = LedgerConfig(tmp_path / "ledger.db")
+    reader = LedgerReader(config)
+    for make in (lambda: None, config.path.touch):  # no file, and one in which nothing is yet
+        make()
+        for ask in (reader.accounts, reader.waiting, lambda: reader.unannounced(0, 9)):
+            with pytest.raises(Unavailable, match="ledger: "):
+                ask()
