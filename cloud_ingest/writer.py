@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import structlog
 
+from cloud_ingest.isolation import is_the_machines
 from cloud_ingest.ledger import Quarantined
 from cloud_ingest.patience import Patience
 from rules.frame import Frame
@@ -190,6 +191,8 @@ class StoreWriter:
         except Unavailable:
             raise
         except Exception as error:
+            if is_the_machines(error):
+                raise Unavailable(f"{type(error).__name__}: {error}") from error
             problem = f"a fault of this program: {error!r}"
             if problem != self.problem:
                 log.exception(

@@ -231,6 +231,28 @@ async def test_a_fault_at_the_ledger_on_the_way_to_the_store_stops_no_alarm(benc
     assert bench.fates() == {"received": 2, "stored": 2, "quarantined": 0, "duplicated": 0}
 
 
+async def test_a_disk_that_is_full_on_the_way_to_the_store_is_said_as_that_and_as_no_fault_of_ours(
+    bench, monkeypatch
+):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    async def here(work, *arguments):
+        return work(*arguments)
+
+    monkeypatch.setattr(bench.store, "write", fail)
+    bench.deliver(bench.upload(1, {"sound_level": 50.0}), store=False)
+    with capture_logs() as logs:
+        writing = asyncio.ensure_future(bench.writer.run(here, here))
+        await bench.clock.advance(60)
+        assert bench.writer.problem == "OSError: [Errno 28] No space left on device"
+        monkeypatch.undo()
+        await bench.clock.advance(60)
+    writing.cancel()
+    assert bench.fates() == {"received": 1, "stored": 1, "quarantined": 0, "duplicated": 0}
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["store_away"]
+
+
 @pytest.mark.parametrize("stage", ["replaces", "write"])
 async def test_a_store_that_breaks_loses_nothing_and_stops_no_alarm(bench, monkeypatch, stage):
     def fail(*_):
