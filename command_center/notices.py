@@ -21,6 +21,7 @@ from command_center.people import contacts
 from command_center.rosters import minutes, on_duty
 from command_center.store import apart
 from command_center.tables import alarms as _alarms
+from command_center.tables import among
 from command_center.tables import notices as _notices
 from command_center.tables import steps as _steps
 from telemetry.errors import Refused
@@ -72,6 +73,8 @@ class Telling:
 
     def __init__(self, told: Told, site_of: Callable[[str], str | None], faults: Faults) -> None:
         self._told, self._site_of, self._faults = told, site_of, faults
+        self._broke: dict[str, int] = {}
+        """Steps that broke, and when.  They stay due as they were: overdue ones keep the heartbeat back."""
 
     async def __call__(
         self, db: AsyncConnection, changes: Sequence[tuple[Alarm | None, Alarm]], now_ms: int
@@ -103,7 +106,10 @@ class Telling:
 
     async def turn(self, db: AsyncConnection, now_ms: int) -> bool:
         """Turn steps whose time has come into notices, those of the worst alarms first; return whether there were any."""
-        due = (_steps.c.state == "pending") & (_steps.c.due_ms <= now_ms)
+        self._broke = {step: at for step, at in self._broke.items() if 0 <= now_ms - at < _AGAIN_MS}
+        due = (
+            (_steps.c.state == "pending") & (_steps.c.due_ms <= now_ms) & ~among(db, _steps.c.id, self._broke)
+        )
         worst_first = (sa.func.coalesce(_alarms.c.severity, 0).desc(), _steps.c.due_ms, _steps.c.id)
         query = (
             sa.select(_steps, _alarms.c.body.label("of"))
@@ -128,16 +134,12 @@ class Telling:
         self, db: AsyncConnection, rows: Sequence[dict[str, Any]], standing: Standing, now_ms: int
     ) -> None:
         """Write the notices of steps; one that breaks costs itself alone, and is tried again while its alarm asks."""
-        later: list[str] = []
 
         def broke(row: dict[str, Any], error: Exception) -> None:
             self._faults.note("steps", error, step=row["id"])
-            later.append(row["id"])
+            self._broke[row["id"]] = now_ms
 
         await apart(db, rows, lambda some: self._written(db, some, standing, now_ms), broke)
-        if later:
-            again = _steps.update().where(_steps.c.id.in_(later))
-            await db.execute(again.values(due_ms=now_ms + _AGAIN_MS))
 
     async def _written(
         self, db: AsyncConnection, rows: Sequence[dict[str, Any]], standing: Standing, now_ms: int

@@ -1,5 +1,7 @@
 """Steps of a policy when many are due: the worst alarms first, and one that breaks costs itself alone."""
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -8,6 +10,7 @@ from tellers import telling
 from test_lifecycle import T0
 from test_telling import ORANGE, RED, began
 
+from command_center.heartbeat import Heartbeat
 from command_center.notices import Due
 from command_center.tables import alarms
 from command_center.tables import steps as table
@@ -58,6 +61,18 @@ async def test_a_step_that_breaks_costs_itself_alone_and_is_tried_again_while_it
     await told.clock.move(10)
     await told.teller.step()
     assert await state_of(told, step(broken, 1)) == "done"
+
+
+async def test_a_step_that_goes_on_breaking_keeps_the_heartbeat_back(told):
+    feed = SimpleNamespace(connected=True, silent_s=lambda: 5.0)
+    heartbeat = Heartbeat(None, None, told.desk.store, feed, told.clock)
+    await take(told.desk, began(RED))
+    async with told.desk.store.change() as db:
+        await db.execute(table.update().where(table.c.id == step(began(), 1)).values(body=b"{"))
+    await told.over(60, step_s=10)
+    assert await heartbeat._trouble() == ""
+    await told.over(70, step_s=10)
+    assert await heartbeat._trouble() == "telling: a step is overdue"
 
 
 async def test_an_alarm_that_cannot_be_read_keeps_no_step_of_another(told):
