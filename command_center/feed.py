@@ -39,10 +39,9 @@ class Feed:
         self, config: CenterConfig, desk: Desk, on_change: Callable[[Sequence[Alarm]], None], clock: Clock
     ) -> None:
         self._config, self._desk, self._on_change, self._clock = config, desk, on_change, clock
-        self._problem = ""
+        self._ready, self._problem = False, ""
         self._waits = ""
         self._beats: dict[str, float] = {}  # by producer, on the monotonic clock
-        self._arrived: asyncio.Queue[bytes | Unavailable] = asyncio.Queue(_MOST_WAITING)
         self.heard_ms: int | None = None
         """When the feed last said anything, UTC ms."""
 
@@ -50,8 +49,6 @@ class Feed:
     def connected(self) -> bool:
         """Whether the broker is there."""
         return self._ready and not self._problem
-
-    _ready = False
 
     async def run(self) -> None:
         """Consume for ever."""
@@ -80,7 +77,7 @@ class Feed:
         async with client:
             await subscribe(client, topics.alarm(self._config.area, "+"))
             self._note("")
-            arrived = self._arrived = asyncio.Queue(_MOST_WAITING)
+            arrived: asyncio.Queue[bytes | Unavailable] = asyncio.Queue(_MOST_WAITING)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._hear(client, arrived))
