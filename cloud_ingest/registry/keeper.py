@@ -62,14 +62,14 @@ class Keeper:
         self.database.close()
 
     def look(self, ledger: LedgerReader, agents: Iterable[AgentStatus]) -> None:
-        """Take changed files in, see who is unannounced, and renew the registry."""
+        """Take changed files in, renew the registry, and see who is unannounced."""
         try:
             report = self._take_files()
             if report is not None and report.applied:
                 log.info("registry_files_taken", changes=len(report.changes), unchanged=report.unchanged)
         finally:  # a file with a mistake in it holds nothing else up
-            self._see(ledger, agents)
             self.renew()
+            self._see(ledger, agents)
 
     def renew(self) -> None:
         """Load the registry when its revision is another."""

@@ -100,3 +100,18 @@ async def test_a_registry_that_the_disk_refuses_is_in_use_when_it_takes_it(tmp_p
     finally:
         ledger.close()
         keeper.close()
+
+
+def test_a_ledger_that_cannot_be_read_keeps_no_decision_about_a_device_from_being_in_force(tmp_path):
+    devices, sites = write_registry(tmp_path)
+    keeper = Keeper(
+        RegistryConfig(devices, sites, f"sqlite:///{tmp_path / 'registry.db'}"), "ingest-1", ManualClock()
+    )
+    keeper.open()
+    try:
+        approval.decommission(keeper.database, "chg-01", by="li", now_ms=NOW)
+        with pytest.raises(Unavailable, match="ledger: "):
+            keeper.look(LedgerReader(LedgerConfig(tmp_path / "none.db")), [])
+        assert set(keeper.registry.devices) == ALL - {"chg-01"}
+    finally:
+        keeper.close()
