@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from cloud_ingest.isolation import is_the_machines, isolated
 from rules.engine import RuleFault
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MANY = 256
 """So many devices are remembered of each rule: to find them in a frame of a thousand takes an eighth of a second, once a minute."""
 REST_S = 60.0
+log = structlog.get_logger()
 
 
 class Guarded:
@@ -132,6 +134,12 @@ class Guarded:
         if len(known) > MANY:
             self._at_frames[rule] = until
             del self._at_devices[rule]
+            log.error(
+                "rule_rests",
+                rule=rule,
+                seconds=REST_S,
+                problem="it fails at too many devices, and judges none meanwhile",
+            )
 
     def _passing_over(self, frame: Frame) -> dict[str, AbstractSet[str]]:
         """Return the rules that are known to fail at devices of this frame, and at which."""

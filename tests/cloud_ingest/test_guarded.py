@@ -137,7 +137,9 @@ def test_rules_that_break_at_devices_of_their_own_each_judge_all_others(bench, m
 def test_a_rule_that_breaks_at_everything_rests_for_a_minute_and_is_then_tried_again(bench, monkeypatch):
     guarded = bench.guarded(bench.pipeline._engine.engine)
     calls = breaks(monkeypatch, "noise_monitor.loud")
-    state, found = guarded.evaluate(State.empty(), frame([70.0] * 1000), T0, Journal())
+    with capture_logs() as logs:
+        state, found = guarded.evaluate(State.empty(), frame([70.0] * 1000), T0, Journal())
+    assert [line["event"] for line in logs] == ["part_broken", "rule_rests"]
     assert {rule for rule, _, _ in told(found)} == {"noise_monitor.still"}
     assert len(found) == 1000
     assert [len(devices) for devices in calls].count(1) == MANY + 1, (
