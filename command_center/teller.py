@@ -188,12 +188,11 @@ class Teller:
         return _AT_ONCE - sum(one == urgent for one in self._flying[name].values())
 
     async def _fly(self, name: str, row: Any) -> None:
-        try:
-            await self._send(name, row)
-        except Exception:  # it stays in ``sending`` until the next start: it is not said without end
-            log.exception("notice_not_recorded", notice=row.id, channel=name)
-        finally:
-            del self._flying[name][row.id]
+        with self._faults.spared(f"record of {name}", notice=row.id):
+            try:
+                await self._send(name, row)
+            finally:  # where it breaks it stays in ``sending`` until the next start: it is not said without end
+                del self._flying[name][row.id]
 
     async def _sending(self, rows: Sequence[tuple[Any, int]], now: int) -> list[Any]:
         """Write down what is about to be sent, by which lane and in its very words; return the rows with them."""

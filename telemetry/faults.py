@@ -36,12 +36,12 @@ class Faults:
         self._on_fault(name)
 
     @contextmanager
-    def spared(self, name: str) -> Iterator[None]:
+    def spared(self, name: str, **where: str) -> Iterator[None]:
         """End what is inside when it fails, and nothing more."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-            self.note(name, error)
+            self.note(name, error, **where)
 
     def count(self) -> int:
         """Return how many parts broke within the last ten minutes."""

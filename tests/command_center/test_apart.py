@@ -98,6 +98,20 @@ async def test_words_that_cannot_be_made_fail_their_notice_alone(told_):
     assert states(await told.notices(began().alarm))[0] == ("app", "wang", "failed")
 
 
+async def test_an_answer_that_cannot_be_recorded_is_said_and_its_message_goes_out_once(told_, monkeypatch):
+    told = told_
+
+    async def breaks(row, *_):
+        raise LookupError(row.id)
+
+    monkeypatch.setattr(told.teller, "_record", breaks)
+    await take(told.desk, began(ORANGE))
+    await told.turn()
+    assert len(told.got()) == 1
+    assert states(await told.notices(began(ORANGE).alarm)) == [("app", "wang", "sending")]
+    assert told.faults.count() == 1
+
+
 @pytest.fixture
 async def told_(tmp_path, monkeypatch, url, clock):
     async with telling(tmp_path, monkeypatch, url, clock) as one:
