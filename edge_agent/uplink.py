@@ -78,7 +78,8 @@ class Uplink:
         """Set while the way is open and the cloud has been told of it."""
         self.tell = asyncio.Event()
         """To be set when the status has changed and the cloud should hear of it now."""
-        self._owes, self._freed = asyncio.Event(), asyncio.Event()
+        self._owes = asyncio.Event()  # set when something was acknowledged that the disk has not let go
+        self._freed = asyncio.Event()  # set when it has
         self.since = 0  # UTC ms of the way's opening
         self.problem = ""
 
