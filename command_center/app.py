@@ -137,7 +137,7 @@ async def run(config: CenterConfig, *, stop: asyncio.Event, clock: Clock | None 
                 "feed": partial(feed_when_known, feed, data),
                 "data": data.run,
                 "health": partial(_health, center),
-                "tick": partial(_tick, center),
+                **ticking(center),
                 "checkpoints": partial(checkpoints, center),
                 "wellbeing": Wellbeing(center).run,
                 "prove": partial(_prove, center),
@@ -237,16 +237,29 @@ async def _prove(center: Center) -> None:
         await center.clock.sleep(_HEALTH_S)
 
 
-async def _tick(center: Center) -> None:
-    """Begin and end holds in time, and close the incidents of which nothing is left."""
+def ticking(center: Center) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Return what is looked at each second, by name: each by itself, so that one that breaks stops none of the others."""
+    works = {"holds": _hold, "flood": _flood, "incidents": _settle}
+    return {name: partial(_tick, center, name, work) for name, work in works.items()}
+
+
+async def _tick(center: Center, name: str, work: Callable[[Center], Awaitable[None]]) -> None:
+    problem = ""
     while True:
         try:
-            center.publish(await center.desk.tick())
-            await _flood(center)
-            await _settle(center)
+            await work(center)
         except Unavailable as error:
-            log.warning("holds_wait", problem=str(error))
+            if str(error) != problem:
+                log.warning("look_waits", of=name, problem=str(error))
+            problem = str(error)
+        else:
+            problem = ""
         await center.clock.sleep(_TICK_S)
+
+
+async def _hold(center: Center) -> None:
+    """Begin and end holds in time."""
+    center.publish(await center.desk.tick())
 
 
 async def _flood(center: Center) -> None:
@@ -259,6 +272,7 @@ async def _flood(center: Center) -> None:
 
 
 async def _settle(center: Center) -> None:
+    """Close the incidents of which nothing is left."""
     async with center.store.read() as db:
         if not await center.incidents.finished(db):
             return
